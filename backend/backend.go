@@ -1,0 +1,166 @@
+// Package backend says what a place that holds cache entries must promise.
+//
+// There are two kinds of place, because two things are true of caches. A place
+// in this process can keep a Go value as it is and answer in nanoseconds
+// ([Memory]); a place outside of it keeps bytes and may be slow, full or gone
+// ([Store]). Everything else, typing, codecs, lifetimes, stampede protection,
+// is built above and is the same for every store.
+//
+// Applications do not call these interfaces. They open a store
+// (backend/ristrettostore, backend/valkeystore, ...) and hand it to
+// tier.Local or tier.Remote. Implementers run the conformance kit
+// backend/backendtest, which is the law: what it does not check is not
+// promised.
+//
+// # Errors
+//
+// A store returns [ErrMiss] bare when it holds nothing, and its own errors as
+// they come. The tier above wraps, counts and budgets them; a store neither
+// retries in the background nor hides an outage as a miss.
+package backend
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+)
+
+var (
+	// ErrMiss says that this place holds no live entry for the key. Stores
+	// return it bare; match it with errors.Is.
+	ErrMiss = errors.New("backend: miss")
+
+	// ErrClosed says that the store was used after Close.
+	ErrClosed = errors.New("backend: store is closed")
+
+	// ErrUnavailable is what a store joins to a failure to reach its server,
+	// so that callers can tell an outage from a refusal.
+	ErrUnavailable = errors.New("backend: server is unavailable")
+)
+
+// Store holds bytes under string keys: a server, a file, a table. All methods
+// may be called concurrently, honour ctx, and are verified by
+// backendtest.RunStore.
+type Store interface {
+	// Get returns the value last Set for key, or ErrMiss when there is none,
+	// it was deleted or its ttl has passed. The slice belongs to the caller.
+	Get(ctx context.Context, key string) ([]byte, error)
+
+	// Set stores value for ttl, which is positive and is rounded up where
+	// the place counts in coarser units. It does not retain value. Where the
+	// store also leases (Leaser), Set ends the key's lease in the same atomic
+	// step, so that a load begun before cannot overwrite what was set.
+	Set(ctx context.Context, key string, value []byte, ttl time.Duration) error
+
+	// Delete removes the keys and ends their leases. Absent keys are fine.
+	Delete(ctx context.Context, keys ...string) error
+
+	// Close releases what the store itself opened, never a client it was
+	// handed. It is idempotent.
+	Close() error
+}
+
+// Memory holds Go values of this process under 64-bit hashes. It may drop any
+// value at any time, but it never goes back: after Set(h, n) returns, Get(h)
+// gives n or nil, and after Delete(h) it gives nil, until the next Set,
+// whoever calls it. All methods may be called concurrently, also while and
+// after Close, and are verified by backendtest.RunMemory.
+//
+// Two keys may share a hash: the tier above keeps the full key in its node and
+// compares it.
+type Memory interface {
+	// Get returns the live node under hash or nil. It allocates nothing and
+	// does not look at a clock: the caller checks Expired.
+	Get(hash uint64) Node
+
+	// Set stores n, which weighs cost (at least 1), until its ttl is over or
+	// room is needed. It kills the node that it replaces.
+	Set(hash uint64, n Node, cost int64, ttl time.Duration)
+
+	// Delete kills and removes the node under hash, if any.
+	Delete(hash uint64)
+
+	// Close drops everything. It is idempotent; afterwards Get gives nil and
+	// Set does nothing.
+	Close() error
+}
+
+// Node is a value in a Memory. Embed [Life] for Kill and Dead.
+type Node interface {
+	// Kill marks the node as replaced or deleted. Idempotent.
+	Kill()
+	// Dead reports whether Kill was called. A Memory that applies writes
+	// late checks it, so that a killed node is never seen again.
+	Dead() bool
+	// Expired reports whether the node's lifetime is over. A Memory may ask
+	// it when it looks for room.
+	Expired() bool
+}
+
+// Life implements Kill and Dead of [Node]. The zero value is alive.
+type Life struct{ dead atomic.Bool }
+
+// Kill marks the node as replaced or deleted.
+func (l *Life) Kill() { l.dead.Store(true) }
+
+// Dead reports whether Kill was called.
+func (l *Life) Dead() bool { return l.dead.Load() }
+
+// Clock is an optional ability of a [Store]: the time of the server that all
+// its clients share, so that ages are not measured with two nodes' clocks.
+// Without it the tier uses this machine's wall clock.
+type Clock interface {
+	// Now estimates the server's time in microseconds since the Unix epoch.
+	// It may ask the server when it has no estimate yet.
+	Now(ctx context.Context) (int64, error)
+}
+
+// Leaser is an optional ability of a [Store]: to decide, atomically with the
+// value, who may load it. A cache over a store without it still works and
+// loads once per process rather than once per fleet.
+//
+// Each method runs as one atomic step at the server and is safe to repeat with
+// the same token, so that a lost reply never orphans a lease.
+type Leaser interface {
+	// Lease reads key and, when there is no usable value, takes its lease.
+	Lease(ctx context.Context, key string, req LeaseRequest) (LeaseReply, error)
+
+	// Commit writes value and ends the lease, if token still holds it. It
+	// reports false, and writes nothing, when the lease was lost.
+	Commit(ctx context.Context, key, token string, value []byte, ttl time.Duration) (bool, error)
+
+	// Renew extends the lease to ttl from now if token still holds it. It
+	// never creates one.
+	Renew(ctx context.Context, key, token string, ttl time.Duration) (bool, error)
+
+	// Release ends the lease if token still holds it.
+	Release(ctx context.Context, key, token string) (bool, error)
+}
+
+// LeaseRequest asks for a lease.
+type LeaseRequest struct {
+	Token string        // 32 hexadecimal digits, new for each acquisition
+	Owner string        // names the process, for humans: no "|"
+	Tag   string        // opaque to the store, returned to those who lose: a trace context
+	TTL   time.Duration // the lease ends after it unless renewed
+
+	// Rejected, if not nil, is a prefix of a value that the caller has read
+	// and cannot use (stale, or not ours). A value that begins with it counts
+	// as none; any other is returned as found.
+	Rejected []byte
+}
+
+// LeaseReply is one of three answers: Value is not nil (found), Won, or
+// neither (held by another).
+type LeaseReply struct {
+	Value []byte // what the key holds
+	Won   bool
+	Fence uint64 // of a won lease: greater than all before it for this key
+
+	// Of a lease that is held elsewhere.
+	Owner     string
+	Tag       string
+	Since     time.Duration // how long it has been held
+	Remaining time.Duration // until it ends unless renewed; negative: it never does
+}

@@ -1,0 +1,67 @@
+package valkeystore
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/valkey-io/valkey-go"
+
+	"github.com/bellwethercache/bellwether/internal/clock"
+	"github.com/bellwethercache/bellwether/internal/valkeylease"
+)
+
+// serverTime estimates the server's clock as this process's monotonic clock
+// plus an offset, taken from replies that carry the time. Entries are stamped
+// and aged with it, so nodes whose clocks disagree agree on an entry's age to
+// within a round trip.
+type serverTime struct {
+	offset atomic.Int64 // server µs - monotonic µs
+	taken  atomic.Int64 // monotonic ns of the last sample; 0: none yet
+}
+
+const timeSampleEvery = int64(10 * time.Second)
+
+// due reports whether the estimate wants a new sample, to one caller at a time.
+func (t *serverTime) due() bool {
+	taken, now := t.taken.Load(), clock.Now()
+	if taken == 0 {
+		return true
+	}
+	return now-taken > timeSampleEvery && t.taken.CompareAndSwap(taken, now)
+}
+
+// set records that the server's clock stood at now (µs) at some moment between
+// the monotonic times began and ended.
+func (t *serverTime) set(began, ended, now int64) {
+	if now <= 0 {
+		return
+	}
+	t.offset.Store(now - (began+ended)/2/1000)
+	t.taken.Store(max(ended, 1))
+}
+
+// Now implements backend.Clock.
+func (s *Store) Now(ctx context.Context) (int64, error) {
+	if s.time.taken.Load() == 0 {
+		c, err := s.client(ctx)
+		if err != nil {
+			return 0, err
+		}
+		began := clock.Now()
+		now, err := parseTime(c.Do(ctx, c.B().Time().Build()))
+		if err != nil {
+			return 0, err
+		}
+		s.time.set(began, clock.Now(), now)
+	}
+	return clock.Now()/1000 + s.time.offset.Load(), nil
+}
+
+func parseTime(r valkey.ValkeyResult) (int64, error) {
+	parts, err := r.AsIntSlice()
+	if err != nil || len(parts) != 2 {
+		return 0, valkeylease.Wrap(err)
+	}
+	return parts[0]*1e6 + parts[1], nil
+}

@@ -1,0 +1,370 @@
+// Package flight lets the callers of one key share one piece of work.
+//
+// It differs from x/sync/singleflight where a cache needs it to: each caller
+// leaves on its own context, the last one out cancels the work, a newcomer
+// never joins work that was cancelled or forgotten, and a panic or Goexit of
+// the work is an error for all its callers rather than the end of the process.
+package flight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+)
+
+var (
+	// ErrGoexit says that the work ended its goroutine by runtime.Goexit.
+	ErrGoexit = errors.New("the loader exited its goroutine")
+	// ErrAbandoned is the cause with which work is cancelled when its last
+	// caller has left.
+	ErrAbandoned = errors.New("every caller has left")
+	// ErrClosed says that the group is closed.
+	ErrClosed = errors.New("closed")
+	// ErrRecursive says that work asked for its own key, which would wait for
+	// itself for ever.
+	ErrRecursive = errors.New("the loader asked for the key that it is loading")
+)
+
+// PanicError is a panic of the work.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+// Error gives the panic value; the stack is in the field.
+func (p *PanicError) Error() string { return fmt.Sprintf("the loader panicked: %v", p.Value) }
+
+// Unwrap gives the panic value if it was an error.
+func (p *PanicError) Unwrap() error {
+	err, _ := p.Value.(error)
+	return err
+}
+
+// Work is what a flight does. Both funcs publish their value (to L1) before
+// they return.
+type Work[V any] struct {
+	// Probe runs on the leader's own goroutine and context, to spare the
+	// common case a goroutine. It reports false if Run is needed.
+	Probe func(ctx context.Context, c *Call[V]) (v V, ok bool, err error)
+	// Run runs on a goroutine of its own, on a context that has the leader's
+	// values and ends when every caller has left.
+	Run func(ctx context.Context, c *Call[V]) (V, error)
+}
+
+// Call is one flight.
+type Call[V any] struct {
+	group *Group[V]
+	key   string
+	done  chan struct{}
+	tag   atomic.Value // string; see SetTag
+
+	// Written before done is closed, read after.
+	val V
+	err error
+
+	// Guarded by the shard's mutex.
+	callers   int
+	joined    int
+	gone      bool // no longer in the map: nobody may join
+	forgotten bool
+	cancel    context.CancelCauseFunc // nil until Run begins
+}
+
+// Publish calls keep, unless the key was forgotten during the flight or every
+// caller has left it: then its value may be given away but must not be kept.
+// A Forget of the key happens wholly before keep or wholly after it. keep must
+// be quick.
+func (c *Call[V]) Publish(keep func()) bool {
+	s := c.group.shard(c.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.forgotten {
+		return false
+	}
+	keep()
+	return true
+}
+
+// Joined is how many callers have joined the leader so far.
+func (c *Call[V]) Joined() int {
+	s := c.group.shard(c.key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return c.joined
+}
+
+// SetTag stores what followers are to know of the leader: its trace context.
+func (c *Call[V]) SetTag(tag string) { c.tag.Store(tag) }
+
+// Tag returns the last SetTag.
+func (c *Call[V]) Tag() string {
+	s, _ := c.tag.Load().(string)
+	return s
+}
+
+// Group is a set of flights. The zero value is ready to use.
+type Group[V any] struct {
+	shards [64]shard[V]
+	wg     sync.WaitGroup
+	closed atomic.Bool
+}
+
+type shard[V any] struct {
+	mu      sync.Mutex
+	calls   map[string]*Call[V]   // joinable
+	running map[*Call[V]]struct{} // also those that no longer are
+	_       [40]byte              // a cache line each
+}
+
+var seed = maphash.MakeSeed()
+
+func (g *Group[V]) shard(key string) *shard[V] {
+	return &g.shards[maphash.String(seed, key)%uint64(len(g.shards))]
+}
+
+// Follower observes the wait of a caller that joined another's flight.
+type Follower[V any] func(ctx context.Context, c *Call[V]) (finish func(err error))
+
+// Do returns the result of key's flight: it joins the one that is under way or
+// leads a new one. shared reports that another led. The caller waits for no
+// longer than its ctx, whose cause it then returns; follow, which may be nil,
+// is called if it joins.
+func (g *Group[V]) Do(ctx context.Context, key string, w Work[V], follow Follower[V]) (v V, shared bool, err error) {
+	if within(ctx, g, key) {
+		return v, false, ErrRecursive
+	}
+	s := g.shard(key)
+	s.mu.Lock()
+	if g.closed.Load() { // under the mutex: Close visits every shard after it set closed
+		s.mu.Unlock()
+		return v, false, ErrClosed
+	}
+	if c := s.calls[key]; c != nil {
+		c.callers++
+		c.joined++
+		s.mu.Unlock()
+		v, err = g.follow(ctx, s, c, follow)
+		return v, true, err
+	}
+	c := &Call[V]{group: g, key: key, done: make(chan struct{}), callers: 1}
+	if s.calls == nil {
+		s.calls = make(map[string]*Call[V])
+	}
+	s.calls[key] = c
+	s.mu.Unlock()
+
+	if w.Probe != nil {
+		if v, ok := g.probe(ctx, s, c, w); ok {
+			return v, false, c.err
+		}
+	}
+	if g.launch(ctx, s, c, w) {
+		v, err = g.await(ctx, s, c)
+		return v, false, err
+	}
+	return v, false, context.Cause(ctx)
+}
+
+// probe runs Probe inline and ends the flight if that was enough, or if Probe
+// never returned.
+func (g *Group[V]) probe(ctx context.Context, s *shard[V], c *Call[V], w Work[V]) (v V, ok bool) {
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		err := ErrGoexit
+		if r := recover(); r != nil {
+			err = &PanicError{Value: r, Stack: debug.Stack()}
+		}
+		ok = true
+		c.finish(s, v, err)
+	}()
+	v, ok, err := w.Probe(ctx, c)
+	returned = true
+	if ok {
+		c.finish(s, v, err)
+	}
+	return v, ok
+}
+
+// launch starts Run, unless the leader has left during the probe and nobody
+// else is waiting. It reports whether the leader is to wait.
+func (g *Group[V]) launch(ctx context.Context, s *shard[V], c *Call[V], w Work[V]) bool {
+	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	runCtx = enter(runCtx, g, c.key)
+
+	s.mu.Lock()
+	leaderLeft := ctx.Err() != nil
+	if leaderLeft {
+		c.callers--
+	}
+	if c.callers == 0 || g.closed.Load() {
+		s.remove(c)
+		s.mu.Unlock()
+		var zero V
+		err := context.Cause(ctx)
+		if err == nil {
+			err = ErrClosed
+		}
+		cancel(err)
+		c.finish(s, zero, err)
+		return !leaderLeft
+	}
+	c.cancel = cancel
+	if s.running == nil {
+		s.running = make(map[*Call[V]]struct{})
+	}
+	s.running[c] = struct{}{}
+	g.wg.Add(1)
+	s.mu.Unlock()
+
+	go func() { // ends with Run, which Close cancels and waits for
+		defer g.wg.Done()
+		defer cancel(nil)
+		run(runCtx, s, c, w.Run)
+	}()
+	return !leaderLeft
+}
+
+func run[V any](ctx context.Context, s *shard[V], c *Call[V], fn func(context.Context, *Call[V]) (V, error)) {
+	var v V
+	err := ErrGoexit // stands if fn never returns
+	defer func() {
+		if r := recover(); r != nil {
+			err = &PanicError{Value: r, Stack: debug.Stack()}
+		}
+		c.finish(s, v, err)
+	}()
+	v, err = fn(ctx, c)
+}
+
+// finish publishes the result. The call leaves the map first: who misses it
+// there finds the value in L1, where Work has put it.
+func (c *Call[V]) finish(s *shard[V], v V, err error) {
+	s.mu.Lock()
+	s.remove(c)
+	delete(s.running, c)
+	s.mu.Unlock()
+	c.val, c.err = v, err
+	close(c.done)
+}
+
+// remove takes c out of the map, if a newer call has not taken its place.
+func (s *shard[V]) remove(c *Call[V]) {
+	if !c.gone {
+		c.gone = true
+		delete(s.calls, c.key)
+	}
+}
+
+func (g *Group[V]) follow(ctx context.Context, s *shard[V], c *Call[V], follow Follower[V]) (V, error) {
+	if follow == nil {
+		return g.await(ctx, s, c)
+	}
+	finish := follow(ctx, c)
+	v, err := g.await(ctx, s, c)
+	finish(err)
+	return v, err
+}
+
+// await waits for the result or leaves. A result that is there wins over a
+// context that has ended.
+func (g *Group[V]) await(ctx context.Context, s *shard[V], c *Call[V]) (V, error) {
+	select {
+	case <-c.done:
+		return c.val, c.err
+	case <-ctx.Done():
+	}
+	select {
+	case <-c.done:
+		return c.val, c.err
+	default:
+	}
+	s.mu.Lock()
+	c.callers--
+	last := c.callers == 0
+	if last {
+		// In one step with the count: a newcomer between the two would join
+		// work that is being cancelled. Out of the map, a Forget no longer
+		// finds it, so its value must not be kept from here on.
+		c.forgotten = true
+		s.remove(c)
+	}
+	cancel := c.cancel
+	s.mu.Unlock()
+	if last && cancel != nil {
+		cancel(ErrAbandoned)
+	}
+	var zero V
+	return zero, context.Cause(ctx)
+}
+
+// Forget makes the flight of key, if there is one, unjoinable and its value
+// not to be kept, and calls drop in the same step. Its callers still get their
+// answer.
+func (g *Group[V]) Forget(key string, drop func()) {
+	s := g.shard(key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c := s.calls[key]; c != nil {
+		c.forgotten = true
+		s.remove(c)
+	}
+	if drop != nil {
+		drop()
+	}
+}
+
+// Close refuses new flights, cancels those under way and waits for their work,
+// or for ctx. Their callers get the work's error.
+func (g *Group[V]) Close(ctx context.Context) error {
+	g.closed.Store(true)
+	for i := range g.shards {
+		s := &g.shards[i]
+		s.mu.Lock()
+		for c := range s.running {
+			c.cancel(ErrClosed)
+		}
+		s.mu.Unlock()
+	}
+	idle := make(chan struct{})
+	go func() { // ends with the last flight
+		g.wg.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// path is the chain of flights that a context runs in, to detect recursion.
+type path struct {
+	group any
+	key   string
+	up    *path
+}
+
+type pathKey struct{}
+
+func enter(ctx context.Context, group any, key string) context.Context {
+	up, _ := ctx.Value(pathKey{}).(*path)
+	return context.WithValue(ctx, pathKey{}, &path{group: group, key: key, up: up})
+}
+
+func within(ctx context.Context, group any, key string) bool {
+	p, _ := ctx.Value(pathKey{}).(*path)
+	for ; p != nil; p = p.up {
+		if p.group == group && p.key == key {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,44 @@
+package lock
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrHeld says that another holder has the lease. TryAcquire returns it at
+	// once; Acquire returns it, as a [*HeldError], when it has waited for as
+	// long as the options allow.
+	ErrHeld = errors.New("lock: lease is held by another")
+
+	// ErrLost says that this lease is no longer ours: it expired, was taken
+	// over or was deleted. It is the cause of the lease context's end.
+	ErrLost = errors.New("lock: lease was lost")
+
+	// ErrReleased is the cause of the lease context's end after Release.
+	ErrReleased = errors.New("lock: lease was released")
+
+	// ErrFilled says that what the lease guards is already there. Only
+	// AcquireFunc returns it.
+	ErrFilled = errors.New("lock: nothing to acquire, the work is done")
+
+	// ErrClosed says that the Locker was used after Close.
+	ErrClosed = errors.New("lock: locker is closed")
+)
+
+// HeldError is the [ErrHeld] of a wait that gave up.
+type HeldError struct {
+	Waited   time.Duration
+	Attempts int
+	Holder   Holder
+}
+
+// Error says how long was waited. It names neither key nor token.
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("%v: gave up after %d attempts in %v; raise MaxWait or Retries to wait longer",
+		ErrHeld, e.Attempts, e.Waited.Round(time.Millisecond))
+}
+
+// Unwrap makes errors.Is(err, ErrHeld) true.
+func (e *HeldError) Unwrap() error { return ErrHeld }

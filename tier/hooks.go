@@ -1,0 +1,49 @@
+package tier
+
+import (
+	"context"
+	"time"
+)
+
+// Hooks observe the remote tiers. A nil func is off. They must not block.
+type Hooks struct {
+	// OpDone is called after each call of a store, also after one that was
+	// not made because the breaker is open.
+	OpDone func(ctx context.Context, info OpDone)
+	// Breaker is called when a tier's breaker opens or closes.
+	Breaker func(ctx context.Context, info Breaker)
+}
+
+// OpDone is the info of [Hooks].OpDone.
+type OpDone struct {
+	Tier     int // 1 is the nearest
+	Op       Op
+	Duration time.Duration
+	Err      error // nil also for a miss
+	Skipped  bool  // the breaker is open or the queue is full: Err says which
+}
+
+// Breaker is the info of [Hooks].Breaker.
+type Breaker struct {
+	Tier int // 1 is the nearest
+	Open bool
+}
+
+// Op is what a tier asks of its store.
+type Op uint8
+
+// The operations, as metrics name them.
+const (
+	OpGet Op = iota
+	OpSet
+	OpDelete
+	OpLease
+	OpCommit
+	OpRenew
+	OpRelease
+)
+
+var opNames = [...]string{"get", "set", "delete", "lease", "commit", "renew", "release"}
+
+// String returns the operation's name in metrics.
+func (o Op) String() string { return opNames[o] }

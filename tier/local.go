@@ -1,0 +1,109 @@
+package tier
+
+import (
+	"hash/maphash"
+	"math"
+	"time"
+
+	"github.com/bellwethercache/bellwether/backend"
+	"github.com/bellwethercache/bellwether/internal/clock"
+)
+
+// local is a tier in memory. It keeps nodes with their whole key, because a
+// Memory knows only hashes.
+type local[K comparable, V any] struct {
+	memory backend.Memory
+	seed   maphash.Seed
+	maxTTL time.Duration
+}
+
+// node is an entry in memory. Times are clock.Now nanoseconds. fresh comes
+// before the value, so that a hit touches few cache lines.
+type node[K comparable, V any] struct {
+	backend.Life
+	absent  bool
+	fresh   int64 // stale at this instant and later
+	until   int64 // expired at this instant and later
+	created int64
+	key     K
+	value   V
+	more    *more
+}
+
+// more is what few entries have.
+type more struct {
+	fence uint64
+	cost  time.Duration
+	tags  []string
+	etag  string
+	mod   time.Time
+}
+
+// Expired implements backend.Node.
+func (n *node[K, V]) Expired() bool { return clock.Now() >= n.until }
+
+func (l *local[K, V]) hash(key K) uint64 { return maphash.Comparable(l.seed, key) }
+
+// freshValue is the hit path of the whole library.
+func (l *local[K, V]) freshValue(key K) (v V, ok bool) {
+	n, ok := l.memory.Get(l.hash(key)).(*node[K, V])
+	if !ok || n.key != key || n.absent || clock.Now() >= n.fresh {
+		return v, false
+	}
+	return n.value, true
+}
+
+func (l *local[K, V]) get(key K) (e Entry[V], ok bool) {
+	n, ok := l.memory.Get(l.hash(key)).(*node[K, V])
+	if !ok || n.key != key {
+		return e, false
+	}
+	now := clock.Now()
+	if now >= n.until {
+		return e, false
+	}
+	e = Entry[V]{
+		Value:    n.value,
+		Absent:   n.absent,
+		Age:      time.Duration(now - n.created),
+		FreshFor: time.Duration(n.fresh - now),
+		LivesFor: time.Duration(n.until - now),
+	}
+	if m := n.more; m != nil {
+		e.Fence, e.Cost, e.Tags, e.ETag, e.LastModified = m.fence, m.cost, m.tags, m.etag, m.mod
+	}
+	return e, true
+}
+
+func (l *local[K, V]) set(key K, e *Entry[V]) {
+	fresh, lives := e.FreshFor, e.LivesFor
+	if l.maxTTL > 0 {
+		fresh, lives = min(fresh, l.maxTTL), min(lives, l.maxTTL)
+	}
+	if lives <= 0 {
+		return
+	}
+	now := clock.Now()
+	n := &node[K, V]{
+		absent:  e.Absent,
+		fresh:   after(now, fresh),
+		until:   after(now, lives),
+		created: now - int64(e.Age),
+		key:     key,
+		value:   e.Value,
+	}
+	if e.Fence != 0 || e.Cost != 0 || e.Tags != nil || e.ETag != "" || !e.LastModified.IsZero() {
+		n.more = &more{fence: e.Fence, cost: e.Cost, tags: e.Tags, etag: e.ETag, mod: e.LastModified}
+	}
+	l.memory.Set(l.hash(key), n, 1, lives)
+}
+
+func (l *local[K, V]) delete(key K) { l.memory.Delete(l.hash(key)) }
+
+// after is now+d without overflow.
+func after(now int64, d time.Duration) int64 {
+	if int64(d) > math.MaxInt64-now {
+		return math.MaxInt64
+	}
+	return now + int64(d)
+}

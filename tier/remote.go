@@ -1,0 +1,198 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bellwethercache/bellwether/backend"
+	"github.com/bellwethercache/bellwether/codec"
+	"github.com/bellwethercache/bellwether/internal/clock"
+	"github.com/bellwethercache/bellwether/internal/wire"
+)
+
+// remote is a tier of bytes.
+type remote[V any] struct {
+	index  int // 1 is the nearest tier
+	store  backend.Store
+	leaser backend.Leaser // nil: it does not lease, or shall not
+	clock  backend.Clock  // nil: this machine's
+	codec  codec.Codec[V]
+	schema uint32
+	opts   RemoteOptions
+	guard  *guard
+	hooks  *Hooks
+	count  *counters
+}
+
+// Lookup is what a tier answered.
+type Lookup[V any] struct {
+	Entry Entry[V]
+	Found bool
+
+	// rejected begins the bytes that the key holds and that are not a usable
+	// entry, or are a stale one: the lease request names them.
+	rejected []byte
+}
+
+func (r *remote[V]) get(ctx context.Context, key string) (l Lookup[V], err error) {
+	began := r.begin()
+	raw, err := guarded(ctx, r.guard, func(ctx context.Context) ([]byte, error) {
+		return r.store.Get(ctx, key)
+	})
+	switch {
+	case errors.Is(err, backend.ErrMiss):
+		err = nil
+	case err == nil:
+		l, err = r.decode(ctx, key, raw)
+	}
+	r.end(ctx, OpGet, began, err)
+	switch {
+	case err != nil:
+		r.count.Errors.Add(1)
+	case l.Found:
+		r.count.Hits.Add(1)
+	default:
+		r.count.Misses.Add(1)
+	}
+	return l, err
+}
+
+// decode turns stored bytes into an entry. Bytes that do not check are a
+// counted miss, not an error.
+func (r *remote[V]) decode(ctx context.Context, key string, raw []byte) (l Lookup[V], err error) {
+	now, err := r.now(ctx)
+	if err != nil {
+		return l, err
+	}
+	l.rejected = raw[:min(len(raw), wire.HeaderSize)]
+	h, payload, err := wire.Parse(raw, key, r.codec.ID(), r.schema)
+	switch {
+	case errors.Is(err, wire.ErrForeign):
+		r.count.Foreign.Add(1)
+		return l, nil
+	case err != nil:
+		r.count.Corrupt.Add(1)
+		return l, nil
+	}
+	// A created in the future is the estimate's error, or a lie: not older
+	// than new, and no longer of life than it was given.
+	age := max(0, now-h.Created)
+	if age >= h.LivesFor {
+		return l, nil
+	}
+	l.Entry = Entry[V]{
+		Absent:   h.Absent,
+		Age:      micros(age),
+		FreshFor: micros(h.FreshFor - age),
+		LivesFor: micros(h.LivesFor - age),
+		Fence:    h.Fence,
+		Cost:     micros(h.Cost),
+		Tags:     h.Meta.Tags,
+		ETag:     h.Meta.ETag,
+	}
+	if h.Meta.LastModified != 0 {
+		l.Entry.LastModified = time.UnixMicro(h.Meta.LastModified)
+	}
+	if !h.Absent {
+		if l.Entry.Value, err = r.unmarshal(payload); err != nil {
+			r.count.Corrupt.Add(1)
+			return Lookup[V]{rejected: l.rejected}, nil
+		}
+	}
+	l.Found = true
+	return l, nil
+}
+
+// unmarshal guards against a codec that panics.
+func (r *remote[V]) unmarshal(data []byte) (v V, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("tier: codec panicked: %v", p)
+		}
+	}()
+	return r.codec.Decode(data)
+}
+
+func (r *remote[V]) encode(ctx context.Context, key string, e *Entry[V]) (b []byte, ttl time.Duration, err error) {
+	fresh, lives := max(e.FreshFor, 0), e.LivesFor
+	if r.opts.MaxTTL > 0 {
+		fresh, lives = min(fresh, r.opts.MaxTTL), min(lives, r.opts.MaxTTL)
+	}
+	now, err := r.now(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	h := wire.Header{
+		Absent: e.Absent, Codec: r.codec.ID(), Schema: r.schema, Fence: e.Fence,
+		Created:  now - e.Age.Microseconds(),
+		FreshFor: (fresh + e.Age).Microseconds(),
+		LivesFor: max((lives + e.Age).Microseconds(), 1),
+		Cost:     e.Cost.Microseconds(),
+		Meta:     wire.Meta{Tags: e.Tags, ETag: e.ETag},
+	}
+	if !e.LastModified.IsZero() {
+		h.Meta.LastModified = e.LastModified.UnixMicro()
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("tier: codec panicked: %v", p)
+		}
+	}()
+	b, err = wire.Append(nil, key, &h, func(dst []byte) ([]byte, error) {
+		if e.Absent {
+			return dst, nil
+		}
+		return r.codec.Append(dst, e.Value)
+	})
+	return b, lives, err
+}
+
+func (r *remote[V]) set(ctx context.Context, key string, e *Entry[V]) error {
+	began := r.begin()
+	_, err := guarded(ctx, r.guard, func(ctx context.Context) (struct{}, error) {
+		b, ttl, err := r.encode(ctx, key, e)
+		if err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, r.store.Set(ctx, key, b, ttl)
+	})
+	r.end(ctx, OpSet, began, err)
+	return err
+}
+
+func (r *remote[V]) delete(ctx context.Context, key string) error {
+	began := r.begin()
+	_, err := guarded(ctx, r.guard, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, r.store.Delete(ctx, key)
+	})
+	r.end(ctx, OpDelete, began, err)
+	return err
+}
+
+func (r *remote[V]) now(ctx context.Context) (int64, error) {
+	if r.clock == nil {
+		return time.Now().UnixMicro(), nil
+	}
+	return r.clock.Now(ctx)
+}
+
+func (r *remote[V]) begin() int64 {
+	if r.hooks.OpDone == nil {
+		return 0
+	}
+	return clock.Now()
+}
+
+func (r *remote[V]) end(ctx context.Context, op Op, began int64, err error) {
+	skipped := errors.Is(err, ErrBreakerOpen) || errors.Is(err, ErrBusy)
+	if skipped {
+		r.count.Skipped.Add(1)
+	}
+	if h := r.hooks.OpDone; h != nil {
+		h(ctx, OpDone{Tier: r.index, Op: op, Duration: time.Duration(clock.Now() - began), Err: err, Skipped: skipped})
+	}
+}
+
+func micros(us int64) time.Duration { return time.Duration(us) * time.Microsecond }

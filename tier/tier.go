@@ -1,0 +1,117 @@
+package tier
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/bellwethercache/bellwether/backend"
+)
+
+// Tier describes one tier of a cache. Make it with [Local] or [Remote].
+type Tier struct {
+	memory backend.Memory
+	local  LocalOptions
+	store  backend.Store
+	remote RemoteOptions
+}
+
+// LocalOptions configure a tier in this process. The zero value, and nil, mean
+// the defaults.
+type LocalOptions struct {
+	// MaxTTL caps the lifetime of an entry in this tier: with several
+	// replicas it bounds how long one serves what another has replaced.
+	// Defaults to no cap.
+	MaxTTL time.Duration
+}
+
+// Local describes a tier in this process's memory. The cache closes m; give
+// each cache a Memory of its own.
+func Local(m backend.Memory, opts *LocalOptions) Tier {
+	t := Tier{memory: m}
+	if opts != nil {
+		t.local = *opts
+	}
+	return t
+}
+
+// RemoteOptions configure a tier outside of this process. The zero value, and
+// nil, mean the defaults.
+type RemoteOptions struct {
+	// Budget bounds each call of the store. Defaults to 100 ms.
+	Budget time.Duration
+
+	// InFlight bounds how many calls run at once; more of them queue, within
+	// their budget. Keep it below the client's own queue (1024 for valkey-go,
+	// beyond which it ignores contexts). Defaults to 512.
+	InFlight int
+
+	// BreakerFailures is after how many failures in a row the store is not
+	// asked for BreakerOpen; then one call tries it. Negative turns the
+	// breaker off. Defaults to 5.
+	BreakerFailures int
+
+	// BreakerOpen: see BreakerFailures. Defaults to 1 s.
+	BreakerOpen time.Duration
+
+	// MaxTTL caps the lifetime of an entry in this tier. Defaults to no cap.
+	MaxTTL time.Duration
+
+	// NoLease makes the cache load without asking this store who may, even if
+	// it leases. Each process then loads for itself.
+	NoLease bool
+}
+
+// Remote describes a tier outside of this process. The cache closes s.
+func Remote(s backend.Store, opts *RemoteOptions) Tier {
+	t := Tier{store: s}
+	if opts != nil {
+		t.remote = *opts
+	}
+	t.remote.Budget = cmp.Or(t.remote.Budget, 100*time.Millisecond)
+	t.remote.InFlight = cmp.Or(t.remote.InFlight, 512)
+	t.remote.BreakerFailures = cmp.Or(t.remote.BreakerFailures, 5)
+	t.remote.BreakerOpen = cmp.Or(t.remote.BreakerOpen, time.Second)
+	return t
+}
+
+func (t Tier) validate() error {
+	switch {
+	case t.memory == nil && t.store == nil:
+		return errors.New("tier: has no store; make it with Local or Remote and a store that is not nil")
+	case t.local.MaxTTL < 0:
+		return fmt.Errorf("tier: LocalOptions.MaxTTL: must not be negative, is %v", t.local.MaxTTL)
+	case t.memory != nil:
+		return nil
+	case t.remote.Budget < 0:
+		return fmt.Errorf("tier: RemoteOptions.Budget: must not be negative, is %v", t.remote.Budget)
+	case t.remote.InFlight < 0:
+		return fmt.Errorf("tier: RemoteOptions.InFlight: must not be negative, is %d", t.remote.InFlight)
+	case t.remote.BreakerOpen < 0:
+		return fmt.Errorf("tier: RemoteOptions.BreakerOpen: must not be negative, is %v", t.remote.BreakerOpen)
+	case t.remote.MaxTTL < 0:
+		return fmt.Errorf("tier: RemoteOptions.MaxTTL: must not be negative, is %v", t.remote.MaxTTL)
+	}
+	return nil
+}
+
+// Entry is a value and what is known of it. All its durations count from the
+// moment it was read, or is written: no two clocks are compared.
+type Entry[V any] struct {
+	Value    V
+	Absent   bool          // the source is known to hold nothing; Value is zero
+	Age      time.Duration // since it was loaded or set
+	FreshFor time.Duration // not positive: stale
+	LivesFor time.Duration // positive; at least FreshFor
+
+	Fence uint64        // of the lease under which it was loaded; 0: none
+	Cost  time.Duration // that its load took; 0: it was set
+
+	Tags         []string
+	ETag         string
+	LastModified time.Time
+}
+
+// Fresh reports whether the entry needs no refresh.
+func (e *Entry[V]) Fresh() bool { return e.FreshFor > 0 }
