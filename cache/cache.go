@@ -35,7 +35,8 @@ type Cache[K comparable, V any] struct {
 
 // New returns a cache of the tiers, nearest first, before load. It takes the
 // tiers' stores over: Close closes them. load may be nil if every read is a
-// GetOrLoad or a Peek. New does no I/O and succeeds while servers are down.
+// GetOrLoad or a Peek. New does no I/O and succeeds while servers are down. If
+// it fails, the stores stay the caller's.
 func New[K comparable, V any](load LoadFunc[K, V], opts *Options[K, V], tiers ...tier.Tier) (*Cache[K, V], error) {
 	o := opts.withDefaults()
 	if err := o.validate(); err != nil {

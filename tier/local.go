@@ -2,7 +2,6 @@ package tier
 
 import (
 	"hash/maphash"
-	"math"
 	"time"
 
 	"github.com/bellwethercache/bellwether/backend"
@@ -86,8 +85,8 @@ func (l *local[K, V]) set(key K, e *Entry[V]) {
 	now := clock.Now()
 	n := &node[K, V]{
 		absent:  e.Absent,
-		fresh:   after(now, fresh),
-		until:   after(now, lives),
+		fresh:   clock.After(now, fresh),
+		until:   clock.After(now, lives),
 		created: now - int64(e.Age),
 		key:     key,
 		value:   e.Value,
@@ -99,11 +98,3 @@ func (l *local[K, V]) set(key K, e *Entry[V]) {
 }
 
 func (l *local[K, V]) delete(key K) { l.memory.Delete(l.hash(key)) }
-
-// after is now+d without overflow.
-func after(now int64, d time.Duration) int64 {
-	if int64(d) > math.MaxInt64-now {
-		return math.MaxInt64
-	}
-	return now + int64(d)
-}

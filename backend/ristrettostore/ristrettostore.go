@@ -108,10 +108,13 @@ func (s *Store) Get(hash uint64) backend.Node {
 		return nil
 	}
 	defer s.gate.Leave(pass)
+	// Before the look into ristretto: a write that is applied between the two
+	// would be missed in both places.
+	waiting := s.waiting.Load()
 	if n, ok := s.cache.Get(hash); ok && !n.Dead() {
 		return n
 	}
-	if s.waiting.Load() == 0 {
+	if waiting == 0 {
 		return nil
 	}
 	return s.overlaid(hash)
@@ -142,7 +145,7 @@ func (s *Store) overlaid(hash uint64) backend.Node {
 // Set implements backend.Memory.
 func (s *Store) Set(hash uint64, n backend.Node, cost int64, ttl time.Duration) {
 	if ttl > 0 {
-		s.write(hash, write{node: n, cost: max(cost, 1), until: clock.Now() + int64(ttl)})
+		s.write(hash, write{node: n, cost: max(cost, 1), until: clock.After(clock.Now(), ttl)})
 	}
 }
 

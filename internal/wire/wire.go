@@ -27,6 +27,7 @@
 package wire
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -85,10 +86,14 @@ func Append(dst []byte, key string, h *Header, encode func([]byte) ([]byte, erro
 	dst = appendMeta(dst, &h.Meta)
 	body := len(dst)
 	if encode != nil {
-		var err error
-		if dst, err = encode(dst); err != nil {
+		grown, err := encode(dst)
+		if err != nil {
 			return dst[:start], err
 		}
+		if len(grown) < body || body > 0 && &grown[0] != &dst[0] && !bytes.Equal(grown[:body], dst) {
+			return dst[:start], errors.New("wire: codec did not append to what it was given")
+		}
+		dst = grown
 	}
 	b := dst[start:]
 	b[0], b[1], b[2] = 'B', 'W', version
