@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,6 +29,8 @@ type Cache[K comparable, V any] struct {
 	tiers   *tier.Stack[K, V]
 	locker  *lock.Locker // nil if no tier leases
 	flights flight.Group[outcome[V]]
+	observe flight.Follower[outcome[V]] // follow, bound once
+	fills   sync.Pool                   // of *fill[K, V]
 	writes  keyMutex
 	closed  atomic.Bool
 	count   counters
@@ -43,6 +46,7 @@ func New[K comparable, V any](load LoadFunc[K, V], opts *Options[K, V], tiers ..
 		return nil, err
 	}
 	c := &Cache[K, V]{load: load, opts: o}
+	c.observe = c.follow
 	var err error
 	if c.key, c.panics, err = keyFunc(o.Key); err != nil {
 		return nil, err
@@ -128,7 +132,7 @@ func (c *Cache[K, V]) check(ctx context.Context, key K) error {
 type leaseDriver[K comparable, V any] struct{ tiers *tier.Stack[K, V] }
 
 func (d leaseDriver[K, V]) Acquire(ctx context.Context, key string, req lock.Request) (lock.Grant, error) {
-	reply, err := d.tiers.Lease(ctx, key, leaseRequest(req), tier.Lookup[V]{})
+	reply, err := d.tiers.Lease(ctx, key, leaseRequest(req))
 	return grant(reply), err
 }
 

@@ -76,11 +76,11 @@ func (c *Cache[K, V]) miss(ctx context.Context, key K, load LoadFunc[K, V]) (v V
 	if err := c.check(ctx, key); err != nil {
 		return v, err
 	}
-	f := &fill[K, V]{cache: c, key: key, skey: c.key(key), load: load}
+	f := c.newFill(key, load)
 	if h := c.opts.Hooks.GetStart; h != nil {
 		ctx = h(ctx, GetStart{Key: f.skey})
 	}
-	out, shared, err := c.flights.Do(ctx, f.skey, flight.Work[outcome[V]]{Probe: f.probe, Run: f.run}, c.follow)
+	out, shared, err := c.flights.Do(ctx, f.skey, &f.call, f, c.observe)
 	err = translate(err)
 	switch {
 	case errors.Is(err, ErrNotFound):
@@ -94,6 +94,7 @@ func (c *Cache[K, V]) miss(ctx context.Context, key K, load LoadFunc[K, V]) (v V
 	if h := c.opts.Hooks.GetDone; h != nil {
 		h(ctx, GetDone{Result: out.result, Tier: out.tier, Age: out.age, Degraded: out.degraded, Err: err})
 	}
+	c.freeFill(f, shared)
 	return out.value, err
 }
 

@@ -16,6 +16,7 @@ import (
 
 // fill is the work of one flight: look, acquire, load, store.
 type fill[K comparable, V any] struct {
+	call  flight.Call[outcome[V]]
 	cache *Cache[K, V]
 	key   K
 	skey  string
@@ -23,11 +24,30 @@ type fill[K comparable, V any] struct {
 
 	probed   bool           // probe went to its end
 	stale    *tier.Entry[V] // usable if nothing better is to be had
-	seen     tier.Lookup[V] // what the shared tier holds and we cannot use
+	seen     []byte         // begins what the shared tier holds and we cannot use
 	degraded error          // why the shared tier gave no answer
 }
 
-// probe looks in all tiers, on the leader's own goroutine.
+// newFill takes one that a remote hit has left behind, if there is one.
+func (c *Cache[K, V]) newFill(key K, load LoadFunc[K, V]) *fill[K, V] {
+	f, _ := c.fills.Get().(*fill[K, V])
+	if f == nil {
+		f = new(fill[K, V])
+	}
+	f.cache, f.key, f.skey, f.load = c, key, c.key(key), load
+	return f
+}
+
+// freeFill keeps f for the next, if it led a flight that nobody joined and
+// that ended where it began, or never led one.
+func (c *Cache[K, V]) freeFill(f *fill[K, V], followed bool) {
+	if followed || f.call.Reset() {
+		*f = fill[K, V]{}
+		c.fills.Put(f)
+	}
+}
+
+// Probe looks in all tiers, on the leader's own goroutine.
 //
 // The nearest tier is looked at again, because between this caller's miss and
 // its flight another flight may have begun, filled it and ended:
@@ -35,14 +55,15 @@ type fill[K comparable, V any] struct {
 //	1 A misses                    4 B's flight fills L1 and ends
 //	2 B misses                    5 A finds no flight, leads its own
 //	3 B's flight loads            6 A would load a second time
-func (f *fill[K, V]) probe(ctx context.Context, call *flight.Call[outcome[V]]) (out outcome[V], ok bool, err error) {
+func (f *fill[K, V]) Probe(ctx context.Context, call *flight.Call[outcome[V]]) (out outcome[V], ok bool, err error) {
 	tiers := f.cache.tiers
 	if e, ok := tiers.Local(f.key); ok {
 		if e.Fresh() {
 			out, err = hit(&e, ResultHit, 1)
 			return out, true, err
 		}
-		f.stale = &e
+		stale := e
+		f.stale = &stale
 	}
 	look, index, err := tiers.Remote(ctx, f.skey)
 	if ctx.Err() != nil {
@@ -50,17 +71,20 @@ func (f *fill[K, V]) probe(ctx context.Context, call *flight.Call[outcome[V]]) (
 	}
 	f.probed, f.degraded = true, err
 	if look.Found && look.Entry.Fresh() {
-		f.promote(ctx, call, &look.Entry, index)
+		if index > 1 {
+			e := look.Entry
+			f.promote(ctx, call, &e, index)
+		}
 		out, err = hit(&look.Entry, ResultHit, index)
 		return out, true, err
 	}
-	f.reject(look)
+	f.reject(&look)
 	return out, false, nil
 }
 
 // reject remembers what was found and cannot be served as fresh.
-func (f *fill[K, V]) reject(look tier.Lookup[V]) {
-	f.seen = look
+func (f *fill[K, V]) reject(look *tier.Lookup[V]) {
+	f.seen = look.Seen
 	if look.Found {
 		e := look.Entry
 		f.stale = &e
@@ -75,10 +99,10 @@ func (f *fill[K, V]) promote(ctx context.Context, call *flight.Call[outcome[V]],
 	}
 }
 
-// run goes on where probe found nothing. It runs on the flight's goroutine.
-func (f *fill[K, V]) run(ctx context.Context, call *flight.Call[outcome[V]]) (out outcome[V], err error) {
+// Run goes on where Probe found nothing. It runs on the flight's goroutine.
+func (f *fill[K, V]) Run(ctx context.Context, call *flight.Call[outcome[V]]) (out outcome[V], err error) {
 	if !f.probed {
-		if out, ok, err := f.probe(ctx, call); ok || ctx.Err() != nil {
+		if out, ok, err := f.Probe(ctx, call); ok || ctx.Err() != nil {
 			return out, errors.Join(err, context.Cause(ctx))
 		}
 	}
@@ -158,11 +182,13 @@ func (f *fill[K, V]) acquire(ctx context.Context, call *flight.Call[outcome[V]])
 // was seen before.
 func (f *fill[K, V]) lease(ctx context.Context, req lock.Request) (reply tier.LeaseReply[V], err error) {
 	for range 2 {
-		reply, err = f.cache.tiers.Lease(ctx, f.skey, leaseRequest(req), f.seen)
+		ask := leaseRequest(req)
+		ask.Rejected = f.seen
+		reply, err = f.cache.tiers.Lease(ctx, f.skey, ask)
 		if err != nil || reply.Value == nil || reply.Lookup.Found && reply.Lookup.Entry.Fresh() {
 			return reply, err
 		}
-		f.reject(reply.Lookup)
+		f.reject(&reply.Lookup)
 		reply.Lookup.Found, reply.Value = false, nil // held, as far as the caller is concerned
 	}
 	return reply, nil

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/internal/clock"
 )
@@ -27,11 +29,12 @@ var (
 
 // guard bounds what a store can do to a caller.
 type guard struct {
-	budget time.Duration
-	slots  chan struct{}
+	budget int64
+	slots  *semaphore.Weighted
+	warden *warden
 	brk    breaker
 
-	lastOK atomic.Int64 // clock.Now of the last call that came back well
+	lastOK atomic.Int64 // when the last call that came back well began, to a millisecond
 }
 
 // trust is for how long after an answer the store is called on the caller's
@@ -42,8 +45,9 @@ const trust = int64(250 * time.Millisecond)
 
 func newGuard(o RemoteOptions) *guard {
 	return &guard{
-		budget: o.Budget,
-		slots:  make(chan struct{}, o.InFlight),
+		budget: int64(o.Budget),
+		slots:  semaphore.NewWeighted(int64(o.InFlight)),
+		warden: newWarden(o.InFlight),
 		brk:    breaker{limit: int32(o.BreakerFailures), open: o.BreakerOpen},
 	}
 }
@@ -56,78 +60,109 @@ type result[T any] struct {
 // guarded runs fn within the guard's budget. fn may go on running after
 // guarded has returned; it keeps its slot until it ends.
 func guarded[T any](ctx context.Context, g *guard, fn func(ctx context.Context) (T, error)) (val T, err error) {
-	began := clock.Now()
-	if !g.brk.allow(began) {
-		return val, unavailable(ErrBreakerOpen)
-	}
-	callCtx, cancel := context.WithTimeoutCause(ctx, g.budget, ErrBudget)
-	defer cancel()
-	if err := g.enter(callCtx); err != nil {
-		g.brk.forgo()
+	c, err := g.begin(ctx)
+	if err != nil {
 		return val, err
 	}
-	if began-g.lastOK.Load() < trust {
-		defer g.leave()
-		val, err = fn(callCtx)
-		return val, g.verdict(ctx, callCtx, err)
+	if !c.direct {
+		return apart(ctx, g, c, fn)
 	}
+	val, err = fn(c)
+	return val, g.end(ctx, c, err)
+}
+
+// apart runs fn on a goroutine that the caller can leave behind.
+func apart[T any](ctx context.Context, g *guard, c *call, fn func(ctx context.Context) (T, error)) (val T, err error) {
 	done := make(chan result[T], 1)
 	go func() { // ends with fn; a store that ignores ctx costs a slot, not a caller
-		defer g.leave()
-		val, err := fn(callCtx)
+		defer g.leave(c)
+		val, err := fn(c)
 		done <- result[T]{val, err}
 	}()
 	select {
 	case r := <-done:
-		return r.val, g.verdict(ctx, callCtx, r.err)
-	case <-callCtx.Done():
-		return val, g.verdict(ctx, callCtx, context.Cause(callCtx))
-	}
-}
-
-func (g *guard) enter(ctx context.Context) error {
-	select {
-	case g.slots <- struct{}{}:
-		return nil
-	default:
-	}
-	select {
-	case g.slots <- struct{}{}:
-		return nil
+		return r.val, g.verdict(ctx, c, r.err)
 	case <-ctx.Done():
-		if err := context.Cause(ctx); !errors.Is(err, ErrBudget) {
-			return err
-		}
-		return unavailable(ErrBusy)
+		return val, g.verdict(ctx, c, ctx.Err())
+	case <-c.done:
+		return val, g.verdict(ctx, c, c.Err())
 	}
 }
 
-func (g *guard) leave() { <-g.slots }
+// begin admits a call, which end or leave takes back.
+func (g *guard) begin(ctx context.Context) (*call, error) {
+	began := clock.Now()
+	if !g.brk.allow(began) {
+		return nil, unavailable(ErrBreakerOpen)
+	}
+	if err := g.enter(ctx, began); err != nil {
+		g.brk.forgo()
+		return nil, err
+	}
+	c := &call{Context: ctx, began: began, deadline: began + g.budget, direct: began-g.lastOK.Load() < trust}
+	g.warden.begin(c)
+	return c, nil
+}
+
+// end ends a direct call.
+func (g *guard) end(ctx context.Context, c *call, err error) error {
+	err = g.verdict(ctx, c, err)
+	g.leave(c)
+	return err
+}
+
+// enter takes a place among the calls in flight, waiting for one within the
+// budget.
+func (g *guard) enter(ctx context.Context, began int64) error {
+	if g.slots.TryAcquire(1) {
+		return nil
+	}
+	wait, cancel := context.WithTimeout(ctx, time.Duration(began+g.budget-clock.Now()))
+	defer cancel()
+	switch err := g.slots.Acquire(wait, 1); {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return unavailable(ErrBusy)
+}
+
+func (g *guard) leave(c *call) {
+	g.warden.end(c)
+	g.slots.Release(1)
+}
 
 // verdict tells the breaker how a call went and gives the error its meaning:
 // the caller's own end, the end of the budget, or the store's word.
-func (g *guard) verdict(ctx, callCtx context.Context, err error) error {
-	now := clock.Now()
+func (g *guard) verdict(ctx context.Context, c *call, err error) error {
 	switch {
 	case err == nil, errors.Is(err, backend.ErrMiss):
-		g.lastOK.Store(now)
-		g.brk.success()
+		g.answered(c)
 		return err
 	case ctx.Err() != nil:
 		g.brk.forgo()
 		return context.Cause(ctx)
-	case callCtx.Err() != nil:
-		g.brk.failure(now)
+	case c.Err() != nil:
+		g.brk.failure(clock.Now())
 		return unavailable(ErrBudget)
 	case errors.Is(err, backend.ErrUnavailable):
-		g.brk.failure(now)
+		g.brk.failure(clock.Now())
 		return err
 	default: // the store has answered, if only to refuse
-		g.lastOK.Store(now)
-		g.brk.success()
+		g.answered(c)
 		return err
 	}
 }
+
+func (g *guard) answered(c *call) {
+	if c.began-g.lastOK.Load() > int64(time.Millisecond) { // not at each: the line is shared
+		g.lastOK.Store(c.began)
+	}
+	g.brk.success()
+}
+
+func (g *guard) close() { g.warden.close() }
 
 func unavailable(err error) error { return fmt.Errorf("%w: %w", backend.ErrUnavailable, err) }
 

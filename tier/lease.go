@@ -17,11 +17,10 @@ type LeaseReply[V any] struct {
 // coordinated between processes.
 func (s *Stack[K, V]) Leases() bool { return s.leases != nil }
 
-// Lease asks the shared tier for key's entry and, if it has none but what seen
-// was looked up from, for the lease of its load.
-func (s *Stack[K, V]) Lease(ctx context.Context, key string, req backend.LeaseRequest, seen Lookup[V]) (reply LeaseReply[V], err error) {
+// Lease asks the shared tier for key's entry and, if it holds nothing but
+// bytes that begin with req.Rejected, for the lease of its load.
+func (s *Stack[K, V]) Lease(ctx context.Context, key string, req backend.LeaseRequest) (reply LeaseReply[V], err error) {
 	r := s.leases
-	req.Rejected = seen.rejected
 	began := r.begin()
 	reply.LeaseReply, err = guarded(ctx, r.guard, func(ctx context.Context) (backend.LeaseReply, error) {
 		return r.leaser.Lease(ctx, key, req)

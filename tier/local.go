@@ -26,16 +26,9 @@ type node[K comparable, V any] struct {
 	created int64
 	key     K
 	value   V
-	more    *more
-}
-
-// more is what few entries have.
-type more struct {
-	fence uint64
-	cost  time.Duration
-	tags  []string
-	etag  string
-	mod   time.Time
+	fence   uint64
+	cost    time.Duration
+	meta    *Meta
 }
 
 // Expired implements backend.Node.
@@ -67,9 +60,9 @@ func (l *local[K, V]) get(key K) (e Entry[V], ok bool) {
 		Age:      time.Duration(now - n.created),
 		FreshFor: time.Duration(n.fresh - now),
 		LivesFor: time.Duration(n.until - now),
-	}
-	if m := n.more; m != nil {
-		e.Fence, e.Cost, e.Tags, e.ETag, e.LastModified = m.fence, m.cost, m.tags, m.etag, m.mod
+		Fence:    n.fence,
+		Cost:     n.cost,
+		Meta:     n.meta,
 	}
 	return e, true
 }
@@ -90,9 +83,9 @@ func (l *local[K, V]) set(key K, e *Entry[V]) {
 		created: now - int64(e.Age),
 		key:     key,
 		value:   e.Value,
-	}
-	if e.Fence != 0 || e.Cost != 0 || e.Tags != nil || e.ETag != "" || !e.LastModified.IsZero() {
-		n.more = &more{fence: e.Fence, cost: e.Cost, tags: e.Tags, etag: e.ETag, mod: e.LastModified}
+		fence:   e.Fence,
+		cost:    e.Cost,
+		meta:    e.Meta,
 	}
 	l.memory.Set(l.hash(key), n, 1, lives)
 }

@@ -176,6 +176,7 @@ func (s *Stack[K, V]) Close() error {
 	}
 	for _, r := range s.remote {
 		errs = append(errs, r.store.Close())
+		r.guard.close()
 	}
 	return errors.Join(errs...)
 }

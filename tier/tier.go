@@ -108,6 +108,11 @@ type Entry[V any] struct {
 	Fence uint64        // of the lease under which it was loaded; 0: none
 	Cost  time.Duration // that its load took; 0: it was set
 
+	Meta *Meta // what few entries have; nil: none of it
+}
+
+// Meta is what few entries have. It is shared: do not change it.
+type Meta struct {
 	Tags         []string
 	ETag         string
 	LastModified time.Time

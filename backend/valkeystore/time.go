@@ -22,13 +22,15 @@ type serverTime struct {
 
 const timeSampleEvery = int64(10 * time.Second)
 
-// due reports whether the estimate wants a new sample, to one caller at a time.
+// due reports whether the estimate wants a new sample.
 func (t *serverTime) due() bool {
+	return clock.Now()-t.taken.Load() > timeSampleEvery // the first time too: Now is large
+}
+
+// claim is due, said to one caller at a time.
+func (t *serverTime) claim() bool {
 	taken, now := t.taken.Load(), clock.Now()
-	if taken == 0 {
-		return true
-	}
-	return now-taken > timeSampleEvery && t.taken.CompareAndSwap(taken, now)
+	return taken == 0 || now-taken > timeSampleEvery && t.taken.CompareAndSwap(taken, now)
 }
 
 // set records that the server's clock stood at now (µs) at some moment between
@@ -38,7 +40,7 @@ func (t *serverTime) set(began, ended, now int64) {
 		return
 	}
 	t.offset.Store(now - (began+ended)/2/1000)
-	t.taken.Store(max(ended, 1))
+	t.taken.Store(ended)
 }
 
 // Now implements backend.Clock.

@@ -68,6 +68,7 @@ type Store struct {
 	max    int
 	closed atomic.Bool
 	time   serverTime
+	reads  reads
 }
 
 var (
@@ -128,48 +129,14 @@ func newStore(opts *Options) (*Store, error) {
 	return &Store{layout: layout, max: o.MaxValue}, nil
 }
 
-// Get implements backend.Store. It costs one GET; once in ten seconds a TIME
-// rides along in the same round trip.
+// Get implements backend.Store. It costs one GET; Gets of the same moment
+// share their round trip.
 func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	c, err := s.client(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if s.time.due() {
-		return s.getWithTime(ctx, c, key)
-	}
-	r := valkeylease.Do(ctx, func(ctx context.Context) valkey.ValkeyResult {
-		return c.Do(ctx, c.B().Get().Key(s.layout.Value(key)).Build())
-	})
-	return s.value(r)
-}
-
-func (s *Store) getWithTime(ctx context.Context, c valkey.Client, key string) ([]byte, error) {
-	get := func() valkey.Completed { return c.B().Get().Key(s.layout.Value(key)).Build() }
-	began := clock.Now()
-	rs := c.DoMulti(ctx, get(), c.B().Time().Build())
-	if now, err := parseTime(rs[1]); err == nil {
-		s.time.set(began, clock.Now(), now)
-	}
-	first := true
-	return s.value(valkeylease.Do(ctx, func(ctx context.Context) valkey.ValkeyResult {
-		if first {
-			first = false
-			return rs[0]
-		}
-		return c.Do(ctx, get())
-	}))
-}
-
-func (s *Store) value(r valkey.ValkeyResult) ([]byte, error) {
-	v, err := r.AsBytes()
-	if err != nil {
-		return nil, valkeylease.Wrap(err)
-	}
-	if len(v) > s.max {
-		return nil, ErrTooLarge
-	}
-	return v, nil
+	return s.get(ctx, c, key)
 }
 
 // Set implements backend.Store. It ends the key's lease in the same step.
@@ -190,9 +157,10 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	var errs []error
 	for _, key := range keys {
 		k := s.layout.Keys(key)
-		r := valkeylease.Do(ctx, func(ctx context.Context) valkey.ValkeyResult {
-			return c.Do(ctx, c.B().Del().Key(k.Value, k.Lease).Build())
-		})
+		r := c.Do(ctx, c.B().Del().Key(k.Value, k.Lease).Build())
+		if valkeylease.Again(ctx, r) {
+			r = c.Do(ctx, c.B().Del().Key(k.Value, k.Lease).Build())
+		}
 		errs = append(errs, valkeylease.Wrap(r.Error()))
 	}
 	return errors.Join(errs...)
@@ -201,7 +169,8 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 // Close implements backend.Store. A client that was handed to New stays open.
 func (s *Store) Close() error {
 	if !s.closed.Swap(true) {
-		s.conn.Close()
+		s.conn.Close() // fails what is under way
+		s.reads.wg.Wait()
 	}
 	return nil
 }

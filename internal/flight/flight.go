@@ -44,29 +44,31 @@ func (p *PanicError) Unwrap() error {
 	return err
 }
 
-// Work is what a flight does. Both funcs publish their value (to L1) before
+// Work is what a flight does. Both methods publish their value (to L1) before
 // they return.
-type Work[V any] struct {
+type Work[V any] interface {
 	// Probe runs on the leader's own goroutine and context, to spare the
 	// common case a goroutine. It reports false if Run is needed.
-	Probe func(ctx context.Context, c *Call[V]) (v V, ok bool, err error)
+	Probe(ctx context.Context, c *Call[V]) (v V, ok bool, err error)
 	// Run runs on a goroutine of its own, on a context that has the leader's
 	// values and ends when every caller has left.
-	Run func(ctx context.Context, c *Call[V]) (V, error)
+	Run(ctx context.Context, c *Call[V]) (V, error)
 }
 
 // Call is one flight.
 type Call[V any] struct {
-	group *Group[V]
+	shard *shard[V]
 	key   string
-	done  chan struct{}
 	tag   atomic.Value // string; see SetTag
+	alone bool         // the leader's own; see Reset
 
-	// Written before done is closed, read after.
+	// Written before done is closed (and ended set), read after.
 	val V
 	err error
 
 	// Guarded by the shard's mutex.
+	done      chan struct{} // made by the first who waits
+	ended     bool
 	callers   int
 	joined    int
 	gone      bool // no longer in the map: nobody may join
@@ -79,9 +81,8 @@ type Call[V any] struct {
 // A Forget of the key happens wholly before keep or wholly after it. keep must
 // be quick.
 func (c *Call[V]) Publish(keep func()) bool {
-	s := c.group.shard(c.key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	c.shard.mu.Lock()
+	defer c.shard.mu.Unlock()
 	if c.forgotten {
 		return false
 	}
@@ -91,10 +92,19 @@ func (c *Call[V]) Publish(keep func()) bool {
 
 // Joined is how many callers have joined the leader so far.
 func (c *Call[V]) Joined() int {
-	s := c.group.shard(c.key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	c.shard.mu.Lock()
+	defer c.shard.mu.Unlock()
 	return c.joined
+}
+
+// Reset makes c the zero Call again, if nobody else has seen it: it led, was
+// joined by nobody and ended in Probe. It reports whether it did.
+func (c *Call[V]) Reset() bool {
+	if !c.alone {
+		return false
+	}
+	*c = Call[V]{}
+	return true
 }
 
 // SetTag stores what followers are to know of the leader: its trace context.
@@ -132,8 +142,9 @@ type Follower[V any] func(ctx context.Context, c *Call[V]) (finish func(err erro
 // Do returns the result of key's flight: it joins the one that is under way or
 // leads a new one. shared reports that another led. The caller waits for no
 // longer than its ctx, whose cause it then returns; follow, which may be nil,
-// is called if it joins.
-func (g *Group[V]) Do(ctx context.Context, key string, w Work[V], follow Follower[V]) (v V, shared bool, err error) {
+// is called if it joins. c is the caller's zero Call, used if it leads; it
+// spares an allocation where the caller has one to make anyway.
+func (g *Group[V]) Do(ctx context.Context, key string, c *Call[V], w Work[V], follow Follower[V]) (v V, shared bool, err error) {
 	if within(ctx, g, key) {
 		return v, false, ErrRecursive
 	}
@@ -143,35 +154,45 @@ func (g *Group[V]) Do(ctx context.Context, key string, w Work[V], follow Followe
 		s.mu.Unlock()
 		return v, false, ErrClosed
 	}
-	if c := s.calls[key]; c != nil {
-		c.callers++
-		c.joined++
+	if other := s.calls[key]; other != nil {
+		other.callers++
+		other.joined++
+		other.waitable()
 		s.mu.Unlock()
-		v, err = g.follow(ctx, s, c, follow)
+		v, err = other.follow(ctx, follow)
 		return v, true, err
 	}
-	c := &Call[V]{group: g, key: key, done: make(chan struct{}), callers: 1}
+	c.shard, c.key, c.callers = s, key, 1
 	if s.calls == nil {
 		s.calls = make(map[string]*Call[V])
 	}
 	s.calls[key] = c
 	s.mu.Unlock()
 
-	if w.Probe != nil {
-		if v, ok := g.probe(ctx, s, c, w); ok {
-			return v, false, c.err
-		}
+	if v, ok := c.probe(ctx, w); ok {
+		c.alone = c.joined == 0 // nobody joins any more
+		return v, false, c.err
 	}
-	if g.launch(ctx, s, c, w) {
-		v, err = g.await(ctx, s, c)
+	if g.launch(ctx, c, w) {
+		v, err = c.await(ctx)
 		return v, false, err
 	}
 	return v, false, context.Cause(ctx)
 }
 
+// waitable makes done. The caller holds the shard's mutex.
+func (c *Call[V]) waitable() {
+	if c.done == nil {
+		c.done = make(chan struct{})
+		if c.ended {
+			close(c.done)
+		}
+	}
+}
+
 // probe runs Probe inline and ends the flight if that was enough, or if Probe
 // never returned.
-func (g *Group[V]) probe(ctx context.Context, s *shard[V], c *Call[V], w Work[V]) (v V, ok bool) {
+func (c *Call[V]) probe(ctx context.Context, w Work[V]) (v V, ok bool) {
 	returned := false
 	defer func() {
 		if returned {
@@ -182,23 +203,25 @@ func (g *Group[V]) probe(ctx context.Context, s *shard[V], c *Call[V], w Work[V]
 			err = &PanicError{Value: r, Stack: debug.Stack()}
 		}
 		ok = true
-		c.finish(s, v, err)
+		c.finish(v, err)
 	}()
 	v, ok, err := w.Probe(ctx, c)
 	returned = true
 	if ok {
-		c.finish(s, v, err)
+		c.finish(v, err)
 	}
 	return v, ok
 }
 
 // launch starts Run, unless the leader has left during the probe and nobody
 // else is waiting. It reports whether the leader is to wait.
-func (g *Group[V]) launch(ctx context.Context, s *shard[V], c *Call[V], w Work[V]) bool {
+func (g *Group[V]) launch(ctx context.Context, c *Call[V], w Work[V]) bool {
 	runCtx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	runCtx = enter(runCtx, g, c.key)
 
+	s := c.shard
 	s.mu.Lock()
+	c.waitable()
 	leaderLeft := ctx.Err() != nil
 	if leaderLeft {
 		c.callers--
@@ -212,7 +235,7 @@ func (g *Group[V]) launch(ctx context.Context, s *shard[V], c *Call[V], w Work[V
 			err = ErrClosed
 		}
 		cancel(err)
-		c.finish(s, zero, err)
+		c.finish(zero, err)
 		return !leaderLeft
 	}
 	c.cancel = cancel
@@ -226,32 +249,35 @@ func (g *Group[V]) launch(ctx context.Context, s *shard[V], c *Call[V], w Work[V
 	go func() { // ends with Run, which Close cancels and waits for
 		defer g.wg.Done()
 		defer cancel(nil)
-		run(runCtx, s, c, w.Run)
+		c.run(runCtx, w)
 	}()
 	return !leaderLeft
 }
 
-func run[V any](ctx context.Context, s *shard[V], c *Call[V], fn func(context.Context, *Call[V]) (V, error)) {
+func (c *Call[V]) run(ctx context.Context, w Work[V]) {
 	var v V
-	err := ErrGoexit // stands if fn never returns
+	err := ErrGoexit // stands if Run never returns
 	defer func() {
 		if r := recover(); r != nil {
 			err = &PanicError{Value: r, Stack: debug.Stack()}
 		}
-		c.finish(s, v, err)
+		c.finish(v, err)
 	}()
-	v, err = fn(ctx, c)
+	v, err = w.Run(ctx, c)
 }
 
-// finish publishes the result. The call leaves the map first: who misses it
-// there finds the value in L1, where Work has put it.
-func (c *Call[V]) finish(s *shard[V], v V, err error) {
+// finish publishes the result and takes the call out of the map, in one step:
+// who misses it there finds the value in L1, where Work has put it.
+func (c *Call[V]) finish(v V, err error) {
+	s := c.shard
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.val, c.err, c.ended = v, err, true
 	s.remove(c)
 	delete(s.running, c)
-	s.mu.Unlock()
-	c.val, c.err = v, err
-	close(c.done)
+	if c.done != nil {
+		close(c.done)
+	}
 }
 
 // remove takes c out of the map, if a newer call has not taken its place.
@@ -262,19 +288,19 @@ func (s *shard[V]) remove(c *Call[V]) {
 	}
 }
 
-func (g *Group[V]) follow(ctx context.Context, s *shard[V], c *Call[V], follow Follower[V]) (V, error) {
+func (c *Call[V]) follow(ctx context.Context, follow Follower[V]) (V, error) {
 	if follow == nil {
-		return g.await(ctx, s, c)
+		return c.await(ctx)
 	}
 	finish := follow(ctx, c)
-	v, err := g.await(ctx, s, c)
+	v, err := c.await(ctx)
 	finish(err)
 	return v, err
 }
 
 // await waits for the result or leaves. A result that is there wins over a
-// context that has ended.
-func (g *Group[V]) await(ctx context.Context, s *shard[V], c *Call[V]) (V, error) {
+// context that has ended. The call is waitable.
+func (c *Call[V]) await(ctx context.Context) (V, error) {
 	select {
 	case <-c.done:
 		return c.val, c.err
@@ -285,6 +311,7 @@ func (g *Group[V]) await(ctx context.Context, s *shard[V], c *Call[V]) (V, error
 		return c.val, c.err
 	default:
 	}
+	s := c.shard
 	s.mu.Lock()
 	c.callers--
 	last := c.callers == 0

@@ -18,9 +18,28 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// funcs is Work of two funcs, either of which may be nil.
+type funcs struct {
+	probe func(ctx context.Context, c *flight.Call[int]) (int, bool, error)
+	run   func(ctx context.Context, c *flight.Call[int]) (int, error)
+}
+
+func (f funcs) Probe(ctx context.Context, c *flight.Call[int]) (int, bool, error) {
+	if f.probe == nil {
+		return 0, false, nil
+	}
+	return f.probe(ctx, c)
+}
+
+func (f funcs) Run(ctx context.Context, c *flight.Call[int]) (int, error) { return f.run(ctx, c) }
+
 // work runs fn as the flight's Run, without a Probe.
 func work(fn func(ctx context.Context) (int, error)) flight.Work[int] {
-	return flight.Work[int]{Run: func(ctx context.Context, _ *flight.Call[int]) (int, error) { return fn(ctx) }}
+	return funcs{run: func(ctx context.Context, _ *flight.Call[int]) (int, error) { return fn(ctx) }}
+}
+
+func do(ctx context.Context, g *flight.Group[int], key string, w flight.Work[int], f flight.Follower[int]) (int, bool, error) {
+	return g.Do(ctx, key, new(flight.Call[int]), w, f)
 }
 
 func TestCallersShareOneRun(t *testing.T) {
@@ -30,7 +49,7 @@ func TestCallersShareOneRun(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 100 {
 			wg.Go(func() {
-				v, s, err := g.Do(t.Context(), "k", work(func(context.Context) (int, error) {
+				v, s, err := do(t.Context(), &g, "k", work(func(context.Context) (int, error) {
 					time.Sleep(time.Second)
 					return int(runs.Add(1)), nil
 				}), nil)
@@ -64,13 +83,13 @@ func TestEachCallerLeavesOnItsOwnContext(t *testing.T) {
 			}
 		})
 		wg.Go(func() {
-			if _, _, err := g.Do(leader, "k", run, nil); !errors.Is(err, errBored) {
+			if _, _, err := do(leader, &g, "k", run, nil); !errors.Is(err, errBored) {
 				t.Errorf("leader got %v, want its own cause", err)
 			}
 		})
 		synctest.Wait()
 		wg.Go(func() {
-			if v, _, err := g.Do(t.Context(), "k", run, nil); v != 1 || err != nil {
+			if v, _, err := do(t.Context(), &g, "k", run, nil); v != 1 || err != nil {
 				t.Errorf("follower got %d, %v, want the value although the leader left", v, err)
 			}
 		})
@@ -95,7 +114,7 @@ func TestLastOutCancelsAndNobodyJoinsACancelledFlight(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 3 {
 			wg.Go(func() {
-				_, _, _ = g.Do(ctx, "k", flight.Work[int]{Run: func(ctx context.Context, c *flight.Call[int]) (int, error) {
+				_, _, _ = do(ctx, &g, "k", funcs{run: func(ctx context.Context, c *flight.Call[int]) (int, error) {
 					<-ctx.Done()
 					cause = context.Cause(ctx)
 					<-release // a loader that does not hurry
@@ -107,7 +126,7 @@ func TestLastOutCancelsAndNobodyJoinsACancelledFlight(t *testing.T) {
 		synctest.Wait()
 		cancel()
 		wg.Wait() // all have left, the work still runs
-		v, shared, err := g.Do(t.Context(), "k", work(func(context.Context) (int, error) { return 2, nil }), nil)
+		v, shared, err := do(t.Context(), &g, "k", work(func(context.Context) (int, error) { return 2, nil }), nil)
 		if v != 2 || shared || err != nil {
 			t.Errorf("newcomer got %d, shared %t, %v, want a flight of its own", v, shared, err)
 		}
@@ -137,7 +156,7 @@ func TestPanicAndGoexitAreErrorsForAll(t *testing.T) {
 				var wg sync.WaitGroup
 				for range 10 {
 					wg.Go(func() {
-						v, _, err := g.Do(t.Context(), "k", work(func(context.Context) (int, error) {
+						v, _, err := do(t.Context(), &g, "k", work(func(context.Context) (int, error) {
 							time.Sleep(time.Second)
 							tc.do()
 							return 1, nil
@@ -157,12 +176,12 @@ func TestProbe(t *testing.T) {
 	ok := func(_ context.Context, _ *flight.Call[int]) (int, bool, error) { return 7, true, nil }
 	never := func(context.Context, *flight.Call[int]) (int, error) { panic("Run was called") }
 	var g flight.Group[int]
-	if v, _, err := g.Do(t.Context(), "k", flight.Work[int]{Probe: ok, Run: never}, nil); v != 7 || err != nil {
+	if v, _, err := do(t.Context(), &g, "k", funcs{probe: ok, run: never}, nil); v != 7 || err != nil {
 		t.Errorf("Do = %d, %v, want 7, nil", v, err)
 	}
 
 	boom := func(context.Context, *flight.Call[int]) (int, bool, error) { panic("boom") }
-	_, _, err := g.Do(t.Context(), "k", flight.Work[int]{Probe: boom, Run: never}, nil)
+	_, _, err := do(t.Context(), &g, "k", funcs{probe: boom, run: never}, nil)
 	if p := new(flight.PanicError); !errors.As(err, &p) || len(p.Stack) == 0 {
 		t.Errorf("panic in Probe: %v, want a *PanicError with its stack", err)
 	}
@@ -171,14 +190,14 @@ func TestProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g flight.Group[int]
 		go func() {
-			_, _, _ = g.Do(t.Context(), "k", flight.Work[int]{Probe: func(context.Context, *flight.Call[int]) (int, bool, error) {
+			_, _, _ = do(t.Context(), &g, "k", funcs{probe: func(context.Context, *flight.Call[int]) (int, bool, error) {
 				time.Sleep(time.Second)
 				runtime.Goexit()
 				return 0, false, nil
 			}}, nil)
 		}()
 		synctest.Wait()
-		if _, _, err := g.Do(t.Context(), "k", flight.Work[int]{}, nil); !errors.Is(err, flight.ErrGoexit) {
+		if _, _, err := do(t.Context(), &g, "k", funcs{}, nil); !errors.Is(err, flight.ErrGoexit) {
 			t.Errorf("follower got %v, want ErrGoexit", err)
 		}
 	})
@@ -188,22 +207,22 @@ func TestLeaderLeavesDuringProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g flight.Group[int]
 		ctx, cancel := context.WithCancel(t.Context())
-		w := flight.Work[int]{
-			Probe: func(ctx context.Context, _ *flight.Call[int]) (int, bool, error) {
+		w := funcs{
+			probe: func(ctx context.Context, _ *flight.Call[int]) (int, bool, error) {
 				<-ctx.Done()
 				return 0, false, nil
 			},
-			Run: func(context.Context, *flight.Call[int]) (int, error) { return 3, nil },
+			run: func(context.Context, *flight.Call[int]) (int, error) { return 3, nil },
 		}
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			if _, _, err := g.Do(ctx, "k", w, nil); !errors.Is(err, context.Canceled) {
+			if _, _, err := do(ctx, &g, "k", w, nil); !errors.Is(err, context.Canceled) {
 				t.Errorf("leader got %v, want its cancellation", err)
 			}
 		})
 		synctest.Wait()
 		wg.Go(func() {
-			if v, _, err := g.Do(t.Context(), "k", w, nil); v != 3 || err != nil {
+			if v, _, err := do(t.Context(), &g, "k", w, nil); v != 3 || err != nil {
 				t.Errorf("follower got %d, %v, want 3: the flight goes on without its leader", v, err)
 			}
 		})
@@ -218,7 +237,7 @@ func TestForget(t *testing.T) {
 		var g flight.Group[int]
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			v, _, err := g.Do(t.Context(), "k", flight.Work[int]{Run: func(_ context.Context, c *flight.Call[int]) (int, error) {
+			v, _, err := do(t.Context(), &g, "k", funcs{run: func(_ context.Context, c *flight.Call[int]) (int, error) {
 				time.Sleep(time.Second)
 				if c.Publish(func() { t.Error("a forgotten flight kept its value") }) {
 					t.Error("Publish = true, want false")
@@ -235,7 +254,7 @@ func TestForget(t *testing.T) {
 		if !dropped {
 			t.Error("Forget did not call drop")
 		}
-		if v, shared, _ := g.Do(t.Context(), "k", work(func(context.Context) (int, error) { return 2, nil }), nil); v != 2 || shared {
+		if v, shared, _ := do(t.Context(), &g, "k", work(func(context.Context) (int, error) { return 2, nil }), nil); v != 2 || shared {
 			t.Errorf("after Forget: %d, shared %t, want a new flight", v, shared)
 		}
 		wg.Wait()
@@ -244,11 +263,11 @@ func TestForget(t *testing.T) {
 
 func TestRecursionIsAnError(t *testing.T) {
 	var g, other flight.Group[int]
-	_, _, err := g.Do(t.Context(), "k", work(func(ctx context.Context) (int, error) {
-		if _, _, err := other.Do(ctx, "k", work(func(context.Context) (int, error) { return 1, nil }), nil); err != nil {
+	_, _, err := do(t.Context(), &g, "k", work(func(ctx context.Context) (int, error) {
+		if _, _, err := do(ctx, &other, "k", work(func(context.Context) (int, error) { return 1, nil }), nil); err != nil {
 			return 0, fmt.Errorf("another group is no recursion: %w", err)
 		}
-		v, _, err := g.Do(ctx, "k", work(func(context.Context) (int, error) { return 1, nil }), nil)
+		v, _, err := do(ctx, &g, "k", work(func(context.Context) (int, error) { return 1, nil }), nil)
 		return v, err
 	}), nil)
 	if !errors.Is(err, flight.ErrRecursive) {
@@ -263,7 +282,7 @@ func TestCloseCancelsAndWaits(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, key := range []string{"joinable", "forgotten"} {
 			wg.Go(func() {
-				_, _, err := g.Do(t.Context(), key, work(func(ctx context.Context) (int, error) {
+				_, _, err := do(t.Context(), &g, key, work(func(ctx context.Context) (int, error) {
 					<-ctx.Done()
 					time.Sleep(time.Second)
 					ended.Store(true)
@@ -279,7 +298,7 @@ func TestCloseCancelsAndWaits(t *testing.T) {
 		if err := g.Close(t.Context()); err != nil || !ended.Load() {
 			t.Errorf("Close = %v, ended %t, want nil after the work", err, ended.Load())
 		}
-		if _, _, err := g.Do(t.Context(), "k", work(nil), nil); !errors.Is(err, flight.ErrClosed) {
+		if _, _, err := do(t.Context(), &g, "k", work(nil), nil); !errors.Is(err, flight.ErrClosed) {
 			t.Errorf("Do after Close = %v, want ErrClosed", err)
 		}
 		wg.Wait()
@@ -290,7 +309,7 @@ func TestFollowerIsObserved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g flight.Group[int]
 		var wg sync.WaitGroup
-		w := flight.Work[int]{Run: func(_ context.Context, c *flight.Call[int]) (int, error) {
+		w := funcs{run: func(_ context.Context, c *flight.Call[int]) (int, error) {
 			c.SetTag("trace")
 			time.Sleep(time.Second)
 			if n := c.Joined(); n != 1 {
@@ -304,9 +323,9 @@ func TestFollowerIsObserved(t *testing.T) {
 			tag = c.Tag()
 			return func(error) { finished = true }
 		}
-		wg.Go(func() { _, _, _ = g.Do(t.Context(), "k", w, follow) })
+		wg.Go(func() { _, _, _ = do(t.Context(), &g, "k", w, follow) })
 		synctest.Wait()
-		wg.Go(func() { _, _, _ = g.Do(t.Context(), "k", w, follow) })
+		wg.Go(func() { _, _, _ = do(t.Context(), &g, "k", w, follow) })
 		wg.Wait()
 		if tag != "trace" || !finished {
 			t.Errorf("tag = %q, finished %t, want trace, true", tag, finished)
@@ -327,7 +346,7 @@ func TestHammer(t *testing.T) {
 					cancel()
 				}
 				key := "k" + string(rune('0'+n%3))
-				v, _, err := g.Do(ctx, key, work(func(ctx context.Context) (int, error) {
+				v, _, err := do(ctx, &g, key, work(func(ctx context.Context) (int, error) {
 					running.Add(1)
 					defer running.Add(-1)
 					runtime.Gosched()
