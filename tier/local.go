@@ -2,6 +2,7 @@ package tier
 
 import (
 	"hash/maphash"
+	"math/rand/v2"
 	"time"
 
 	"github.com/bellwethercache/bellwether/backend"
@@ -13,7 +14,12 @@ import (
 type local[K comparable, V any] struct {
 	memory backend.Memory
 	seed   maphash.Seed
+	salt   uint64 // the seed of integer keys
 	maxTTL time.Duration
+}
+
+func newLocal[K comparable, V any](m backend.Memory, maxTTL time.Duration) *local[K, V] {
+	return &local[K, V]{memory: m, seed: maphash.MakeSeed(), salt: rand.Uint64(), maxTTL: maxTTL}
 }
 
 // node is an entry in memory. Times are clock.Now nanoseconds. fresh comes
@@ -34,7 +40,30 @@ type node[K comparable, V any] struct {
 // Expired implements backend.Node.
 func (n *node[K, V]) Expired() bool { return clock.Now() >= n.until }
 
-func (l *local[K, V]) hash(key K) uint64 { return maphash.Comparable(l.seed, key) }
+// hash is maphash.Comparable, with a short cut for the commonest kinds of key.
+func (l *local[K, V]) hash(key K) uint64 {
+	switch k := any(&key).(type) { // a pointer: boxing the key itself would allocate
+	case *string:
+		return maphash.String(l.seed, *k)
+	case *int:
+		return mix(uint64(*k) ^ l.salt)
+	case *int64:
+		return mix(uint64(*k) ^ l.salt)
+	case *uint64:
+		return mix(*k ^ l.salt)
+	}
+	return maphash.Comparable(l.seed, key)
+}
+
+// mix is the 64-bit finalizer of MurmurHash3 (A. Appleby): one to one, and each
+// bit of x decides about half of the result's.
+func mix(x uint64) uint64 {
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}
 
 // freshValue is the hit path of the whole library.
 func (l *local[K, V]) freshValue(key K) (v V, ok bool) {

@@ -3,7 +3,6 @@ package tier
 import (
 	"context"
 	"errors"
-	"hash/maphash"
 	"sync/atomic"
 
 	"github.com/bellwethercache/bellwether/backend"
@@ -59,7 +58,7 @@ func NewStack[K comparable, V any](cfg Config[V], tiers ...Tier) (*Stack[K, V], 
 		if len(s.remote) > 0 {
 			return nil, errors.New("tier: a Local tier behind a Remote one would never be asked first; put it before")
 		}
-		s.locals = append(s.locals, &local[K, V]{memory: t.memory, seed: maphash.MakeSeed(), maxTTL: t.local.MaxTTL})
+		s.locals = append(s.locals, newLocal[K, V](t.memory, t.local.MaxTTL))
 		s.near = s.locals[0]
 	}
 	return s, nil

@@ -39,10 +39,10 @@ type Store struct {
 	stripes [64]stripe
 	waiting atomic.Int64 // writes in the overlay
 
-	wake   chan struct{}
-	stop   chan struct{}
-	done   chan struct{}
-	gate   gate.Gate // around every call of ristretto but the feeder's
+	wake chan struct{}
+	stop chan struct{}
+	done chan struct{}
+	gate gate.Gate // around every call of ristretto but the feeder's
 
 	expiry expiry // the feeder's own
 }
@@ -107,7 +107,12 @@ func (s *Store) Get(hash uint64) backend.Node {
 	if !ok {
 		return nil
 	}
-	defer s.gate.Leave(pass)
+	n := s.look(hash)
+	s.gate.Leave(pass)
+	return n
+}
+
+func (s *Store) look(hash uint64) backend.Node {
 	// Before the look into ristretto: a write that is applied between the two
 	// would be missed in both places.
 	waiting := s.waiting.Load()

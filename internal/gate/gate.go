@@ -3,28 +3,24 @@
 package gate
 
 import (
-	"math/rand/v2"
 	"runtime"
 	"sync/atomic"
-)
 
-const stripes = 16
+	"github.com/bellwethercache/bellwether/internal/striped"
+)
 
 // Gate is open until Close. The zero value is ready to use.
 type Gate struct {
-	stripe [stripes]struct {
-		inside atomic.Int64
-		_      [120]byte // two cache lines: the prefetcher fetches pairs
-	}
+	inside [striped.Stripes]striped.Cell
 	closed atomic.Bool
 }
 
 // Pass is an entry to be given back with Leave.
-type Pass = *atomic.Int64
+type Pass = *striped.Cell
 
 // Enter reports false once the gate is closing.
 func (g *Gate) Enter() (Pass, bool) {
-	p := &g.stripe[rand.Uint32()%stripes].inside
+	p := &g.inside[striped.Index()%striped.Stripes]
 	p.Add(1)
 	// After the Add: either Close sees us inside, or we see it closed.
 	if g.closed.Load() {
@@ -44,8 +40,8 @@ func (g *Gate) Close() bool {
 	if g.closed.Swap(true) {
 		return false
 	}
-	for i := range g.stripe {
-		for g.stripe[i].inside.Load() != 0 {
+	for i := range g.inside {
+		for g.inside[i].Load() != 0 {
 			runtime.Gosched()
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/valkey-io/valkey-go"
 )
 
 // MaxKey is the longest key, in bytes, that is stored as it is. A longer one is
@@ -36,26 +37,25 @@ type Keys struct{ Value, Lease, Fence string }
 
 // Keys returns the server keys of key.
 func (l Layout) Keys(key string) Keys {
-	s := suffix(key)
-	return Keys{Value: l.namespace + ":v:" + s, Lease: l.namespace + ":l:" + s, Fence: l.namespace + ":f:" + s}
+	return Keys{Value: l.key(":v:{", key), Lease: l.key(":l:{", key), Fence: l.key(":f:{", key)}
 }
 
 // Value returns the server key of key's value alone.
-func (l Layout) Value(key string) string { return l.namespace + ":v:" + suffix(key) }
+func (l Layout) Value(key string) string { return l.key(":v:{", key) }
 
-func suffix(key string) string {
-	var h [8]byte
-	sum := xxhash.Sum64String(key)
-	for i := range h {
-		h[i] = byte(sum >> (56 - 8*i))
-	}
-	var b [2*len(h) + 3]byte
-	b[0] = '{'
-	hex.Encode(b[1:], h[:])
-	copy(b[len(b)-2:], "}:")
+func (l Layout) key(kind, key string) string {
+	tag := xxhash.Sum64String(key)
 	if len(key) > MaxKey {
 		sum := sha256.Sum256([]byte(key))
 		key = "sha256-" + hex.EncodeToString(sum[:])
 	}
-	return string(b[:]) + key
+	b := make([]byte, 0, len(l.namespace)+len(kind)+len("0123456789abcdef}:")+len(key))
+	b = append(b, l.namespace...)
+	b = append(b, kind...)
+	for shift := 60; shift >= 0; shift -= 4 {
+		b = append(b, "0123456789abcdef"[tag>>shift&15])
+	}
+	b = append(b, "}:"...)
+	b = append(b, key...)
+	return valkey.BinaryString(b) // b is not changed any more
 }

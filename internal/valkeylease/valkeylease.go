@@ -145,19 +145,20 @@ func Set(ctx context.Context, c valkey.Client, k Keys, value []byte, ttl time.Du
 	return err
 }
 
-// Do runs a command, built anew for each try, and once more when the
-// connection turns out to be dead: the client does not repeat writes, and the
-// first one after a server's restart always meets the old connection.
-func Do(ctx context.Context, do func(ctx context.Context) valkey.ValkeyResult) valkey.ValkeyResult {
-	r := do(ctx)
-	if err := r.NonValkeyError(); err != nil && ctx.Err() == nil && dropped(err) {
-		r = do(ctx)
-	}
-	return r
+// Again reports whether a command is to be repeated, once: because its
+// connection turned out to be dead. The client does not repeat writes, and the
+// first command after a server's restart always meets the old connection.
+func Again(ctx context.Context, r valkey.ValkeyResult) bool {
+	err := r.NonValkeyError()
+	return err != nil && ctx.Err() == nil && dropped(err)
 }
 
 func exec(ctx context.Context, c valkey.Client, s *valkey.Lua, keys, args []string) valkey.ValkeyResult {
-	return Do(ctx, func(ctx context.Context) valkey.ValkeyResult { return s.Exec(ctx, c, keys, args) })
+	r := s.Exec(ctx, c, keys, args)
+	if Again(ctx, r) {
+		r = s.Exec(ctx, c, keys, args)
+	}
+	return r
 }
 
 // dropped reports whether err means that an established connection has gone,
@@ -181,10 +182,10 @@ func Wrap(err error) error {
 	if err == nil {
 		return nil
 	}
+	if valkey.IsValkeyNil(err) {
+		return backend.ErrMiss
+	}
 	if e, ok := valkey.IsValkeyErr(err); ok {
-		if e.IsNil() {
-			return backend.ErrMiss
-		}
 		code, _, _ := strings.Cut(e.Error(), " ")
 		return &ServerError{Code: code, err: e}
 	}
