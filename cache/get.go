@@ -83,9 +83,7 @@ func (c *Cache[K, V]) miss(ctx context.Context, key K, load LoadFunc[K, V]) (v V
 	out, shared, err := c.flights.Do(ctx, f.skey, &f.call, f, c.observe)
 	err = translate(err)
 	switch {
-	case errors.Is(err, ErrNotFound):
-		out.result = ResultNegative
-	case err != nil:
+	case err != nil && !errors.Is(err, ErrNotFound):
 		out.result = ResultError
 	case shared:
 		out.result = ResultShared
@@ -122,6 +120,9 @@ func (c *Cache[K, V]) follow(ctx context.Context, call *flight.Call[outcome[V]])
 func hit[V any](e *tier.Entry[V], result Result, index int) (outcome[V], error) {
 	out := outcome[V]{value: e.Value, result: result, tier: index, age: e.Age}
 	if e.Absent {
+		if result == ResultHit {
+			out.result = ResultNegative
+		}
 		return out, ErrNotFound
 	}
 	return out, nil

@@ -63,7 +63,7 @@ const (
 	ResultError    Result = iota // no value
 	ResultHit                    // a tier had it fresh
 	ResultStale                  // a tier had it stale, and it was served
-	ResultNegative               // a tier knows that the source has none
+	ResultNegative               // a tier knew that the source has none
 	ResultShared                 // another caller in this process got it
 	ResultFilled                 // another process loaded it while we waited or asked
 	ResultLoaded                 // our loader

@@ -1,0 +1,199 @@
+// Package servertest starts the servers that tests need, on free loopback
+// ports and in temporary folders, and stops them with the test.
+package servertest
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+)
+
+// Server is a real valkey-server.
+type Server struct {
+	tb   testing.TB
+	bin  string
+	addr string
+	args []string
+	cmd  *exec.Cmd     // nil after Kill
+	done chan struct{} // closed when the process has ended
+}
+
+// Valkey starts a valkey-server without persistence. Without one on PATH or in
+// VALKEY_SERVER the test is skipped with one loud line, or fails where
+// BELLWETHER_REQUIRE_SERVERS or CI is set.
+func Valkey(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	bin := os.Getenv("VALKEY_SERVER")
+	if bin == "" {
+		bin = "valkey-server"
+	}
+	path, err := exec.LookPath(bin)
+	if err != nil {
+		missing(tb, "no valkey-server: install one, put it on PATH or name it in VALKEY_SERVER, or run `make test`, which does")
+	}
+	s := &Server{tb: tb, bin: path, args: args}
+	for range 5 { // the port may be taken between our look and the server's
+		s.addr = freeAddr(tb)
+		if err = s.start(); err == nil {
+			tb.Cleanup(s.stop)
+			return s
+		}
+	}
+	tb.Fatalf("valkey-server does not start: %v", err)
+	return nil
+}
+
+func missing(tb testing.TB, why string) {
+	tb.Helper()
+	if os.Getenv("BELLWETHER_REQUIRE_SERVERS") != "" || os.Getenv("CI") != "" {
+		tb.Fatal(why)
+	}
+	fmt.Fprintf(os.Stderr, "SKIPPED %s: %s\n", tb.Name(), why)
+	tb.Skip(why)
+}
+
+// Addr is host:port.
+func (s *Server) Addr() string { return s.addr }
+
+// URL is what valkeystore.Open takes.
+func (s *Server) URL() string { return "valkey://" + s.addr }
+
+// Pause stops the server's process: it accepts connections and answers nothing.
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+
+// Resume undoes Pause.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+// Kill ends the server without warning. Its data are lost.
+func (s *Server) Kill() {
+	s.tb.Helper()
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill()
+	<-s.done
+	s.cmd = nil
+}
+
+// Restart starts a killed server again, empty, on the same port.
+func (s *Server) Restart() {
+	s.tb.Helper()
+	s.Kill()
+	if err := s.start(); err != nil {
+		s.tb.Fatalf("valkey-server does not start again: %v", err)
+	}
+}
+
+// Do sends an inline command and returns the first line of the reply.
+func (s *Server) Do(command string) string {
+	s.tb.Helper()
+	line, err := s.ask(command)
+	if err != nil {
+		s.tb.Fatalf("%s: %v", command, err)
+	}
+	return line
+}
+
+func (s *Server) start() error {
+	host, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		return err
+	}
+	args := append([]string{
+		"--bind", host, "--port", port, "--dir", s.tb.TempDir(), "--save", "", "--appendonly", "no",
+	}, s.args...)
+	s.cmd = exec.Command(s.bin, args...)
+	if err := s.cmd.Start(); err != nil {
+		s.cmd = nil
+		return err
+	}
+	s.done = make(chan struct{})
+	go func() { // ends with the process
+		_ = s.cmd.Wait()
+		close(s.done)
+	}()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		if line, err := s.ask("PING"); err == nil && strings.HasPrefix(line, "+PONG") {
+			return nil
+		}
+		select {
+		case <-s.done:
+		case <-time.After(5 * time.Millisecond):
+			if time.Now().Before(deadline) {
+				continue
+			}
+		}
+		s.Kill()
+		return fmt.Errorf("no answer to PING on %s", s.addr)
+	}
+}
+
+func (s *Server) ask(command string) (string, error) {
+	conn, err := net.DialTimeout("tcp", s.addr, time.Second)
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = conn.Close() }()
+	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	if _, err := fmt.Fprintf(conn, "%s\r\n", command); err != nil {
+		return "", err
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	return strings.TrimRight(line, "\r\n"), err
+}
+
+func (s *Server) signal(sig syscall.Signal) {
+	s.tb.Helper()
+	if err := s.cmd.Process.Signal(sig); err != nil {
+		s.tb.Fatalf("signal %v: %v", sig, err)
+	}
+}
+
+func (s *Server) stop() {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Signal(syscall.SIGCONT) // a paused process does not die
+	}
+	s.Kill()
+}
+
+func freeAddr(tb testing.TB) string {
+	tb.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// MiniServer is an embedded stand-in. Its time moves only by Advance.
+type MiniServer struct {
+	*miniredis.Miniredis
+	now time.Time
+}
+
+// Mini starts a stand-in.
+func Mini(tb testing.TB) *MiniServer {
+	tb.Helper()
+	m := &MiniServer{Miniredis: miniredis.RunT(tb), now: time.Now()}
+	m.SetTime(m.now)
+	m.ClockTTL(true)
+	return m
+}
+
+// URL is what valkeystore.Open takes.
+func (m *MiniServer) URL() string { return "valkey://" + m.Addr() }
+
+// Advance lets d pass, for the TTLs and for TIME.
+func (m *MiniServer) Advance(d time.Duration) {
+	m.now = m.now.Add(d)
+	m.SetTime(m.now)
+}

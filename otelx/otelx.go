@@ -1,0 +1,122 @@
+// Package otelx turns a cache's hooks into OpenTelemetry spans and metrics, so
+// that "why did this request take 800 ms?" has an answer across processes: each
+// wait is a span, linked to the span of the acquisition that it waited for.
+//
+//	users, err := cache.New(loadUser, &cache.Options[string, User]{
+//		Name:  "users",
+//		Hooks: otelx.Hooks(&otelx.Options{CacheName: "users"}),
+//	}, tiers...)
+//
+// # Spans
+//
+// The names are in this package's constants, followed by the cache's name:
+//
+//	cache.get users                      a read that memory could not answer
+//	  cache.fill users                   the leader of its flight
+//	    cache.lock.acquire users         won the lease
+//	    cache.load users                 the loader; its own spans nest here
+//	  cache.lock.wait users              or: waited for another (a link says for whom)
+//
+// A lost acquisition is the same span, renamed to cache.lock.wait and linked to
+// the holder's cache.lock.acquire, whose trace context travels in the lease.
+// As few viewers show links well, the holder's trace id is an attribute too:
+// searching for it lists everyone who waited. A hit in memory makes no span.
+//
+// A span has error status only if what it describes failed its caller:
+// contention is no error, and a Get that a wait's timeout did not fail is none.
+//
+// # Metrics
+//
+// Histograms of waits, holds, loads and calls of the shared tier, recorded with
+// the span's context, so that exemplars lead to traces. Counts come from
+// cache.Stats when they are collected: see [Observe].
+//
+// # What is not shown
+//
+// Keys, values and tokens appear nowhere, unless Options.Key says how to show
+// a key.
+//
+// # Bursts
+//
+// A stampede of 10,000 waiters is 10,000 spans at once. The SDK's batch
+// processor drops what exceeds its queue of 2048: set WithMaxQueueSize.
+package otelx
+
+import (
+	"cmp"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/bellwethercache/bellwether/cache"
+)
+
+// Options configure the telemetry of one cache. The zero value, and nil, mean
+// the defaults.
+type Options struct {
+	// CacheName is in span names and attributes. Use the cache's own.
+	// Defaults to "cache", as the cache's does.
+	CacheName string
+
+	// TracerProvider and MeterProvider default to the global ones.
+	TracerProvider trace.TracerProvider
+	MeterProvider  metric.MeterProvider
+
+	// Key turns a cache's key into what the attribute cache.key may show: a
+	// hash, a redacted form, or the key itself. Defaults to none: keys are
+	// often personal data.
+	Key func(key string) string
+
+	// RequireParent makes spans only where the context has a span already.
+	// Defaults to false: a wait is worth a trace of its own.
+	RequireParent bool
+
+	// Next is called after these hooks: the program's own.
+	Next cache.Hooks
+}
+
+// hooks is what all hooks of one cache share.
+type hooks struct {
+	name   string
+	opts   Options
+	tracer trace.Tracer
+	meters *meters
+}
+
+// Hooks returns hooks that make spans and metrics of a cache's events.
+func Hooks(opts *Options) cache.Hooks {
+	h := newHooks(opts)
+	own := cache.Hooks{
+		GetStart: h.getStart, GetDone: h.getDone,
+		FillStart: h.fillStart, FillDone: h.fillDone,
+		WaitStart: h.waitStart, WaitDone: h.waitDone,
+		LoadStart: h.loadStart, LoadDone: h.loadDone,
+		WriteStart: h.writeStart, WriteDone: h.writeDone,
+	}
+	own.Lock.AcquireStart = h.acquireStart
+	own.Lock.Contended = h.contended
+	own.Lock.Retry = h.retry
+	own.Lock.AcquireDone = h.acquireDone
+	own.Lock.Released = h.released
+	own.Tier.OpDone = h.opDone
+	return cache.JoinHooks(own, h.opts.Next)
+}
+
+func newHooks(opts *Options) *hooks {
+	h := &hooks{}
+	if opts != nil {
+		h.opts = *opts
+	}
+	h.name = cmp.Or(h.opts.CacheName, "cache")
+	if h.opts.TracerProvider == nil {
+		h.opts.TracerProvider = otel.GetTracerProvider()
+	}
+	if h.opts.MeterProvider == nil {
+		h.opts.MeterProvider = otel.GetMeterProvider()
+	}
+	h.tracer = h.opts.TracerProvider.Tracer(Scope)
+	h.meters = newMeters(h.opts.MeterProvider.Meter(Scope), attribute.String(AttrName, h.name))
+	return h
+}
