@@ -16,9 +16,9 @@ import (
 
 	"github.com/bellwethercache/bellwether/backend/valkeystore"
 	"github.com/bellwethercache/bellwether/cache"
+	"github.com/bellwethercache/bellwether/internal/servertest"
 	"github.com/bellwethercache/bellwether/internal/valkeyconn"
 	"github.com/bellwethercache/bellwether/tier"
-	"os"
 )
 
 type benchDoc struct {
@@ -32,7 +32,7 @@ const benchDocs = 1000
 // BenchmarkRemoteHit compares a hit of the shared tier through a whole Cache
 // with a bare GET and the same decoder on the same client settings.
 func BenchmarkRemoteHit(b *testing.B) {
-	url := os.Getenv("BENCH_URL")
+	url := servertest.Valkey(b).URL()
 	for _, goroutines := range []int{8, 64, 512} {
 		b.Run(strconv.Itoa(goroutines)+"/valkey-go", func(b *testing.B) { benchBare(b, url, goroutines) })
 		b.Run(strconv.Itoa(goroutines)+"/bellwether", func(b *testing.B) { benchRemote(b, url, goroutines) })

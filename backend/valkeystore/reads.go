@@ -25,7 +25,7 @@ type reads struct {
 	mu    sync.Mutex
 	queue []*read
 	wg    sync.WaitGroup
-	pool    sync.Pool // of *read
+	pool  sync.Pool // of *read
 }
 
 const (
@@ -74,6 +74,10 @@ func (s *Store) getBatched(ctx context.Context, c valkey.Client, key string) ([]
 	r.key = s.layout.Value(key)
 
 	q.mu.Lock()
+	if s.closed.Load() { // under the mutex, or Close might not wait for our batch
+		q.mu.Unlock()
+		return nil, backend.ErrClosed
+	}
 	q.queue = append(q.queue, r)
 	if !q.gathering.Load() { // one at a time: more would only make each smaller
 		q.gathering.Store(true)
@@ -106,8 +110,17 @@ func (s *Store) read(c valkey.Client) {
 		for _, r := range batch {
 			cmds = append(cmds, c.B().Get().Key(r.key).Build())
 		}
-		s.send(c, batch, cmds)
+		if !s.send(c, batch, cmds) {
+			cmds = nil // the client may still be reading it
+		}
 	}
+}
+
+// wait waits for the batch under way. The store is closed: none follows.
+func (q *reads) wait() {
+	q.mu.Lock()
+	q.mu.Unlock() //nolint:staticcheck // whoever saw the store open has added itself
+	q.wg.Wait()
 }
 
 // next moves what is queued, up to a batch, to dst. With nothing queued the
@@ -127,8 +140,9 @@ func (q *reads) next(dst []*read) []*read {
 	return dst
 }
 
-// send runs a batch. Once in ten seconds the server's time rides along.
-func (s *Store) send(c valkey.Client, batch []*read, cmds []valkey.Completed) {
+// send runs a batch. Once in ten seconds the server's time rides along. It
+// reports whether the client is through with cmds.
+func (s *Store) send(c valkey.Client, batch []*read, cmds []valkey.Completed) (through bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), batchLimit)
 	defer cancel()
 	sample := s.time.claim()
@@ -150,6 +164,7 @@ func (s *Store) send(c valkey.Client, batch []*read, cmds []valkey.Completed) {
 		r.val, r.err = s.value(reply)
 		r.done <- struct{}{}
 	}
+	return ctx.Err() == nil
 }
 
 func (s *Store) value(r valkey.ValkeyResult) ([]byte, error) {

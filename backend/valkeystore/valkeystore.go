@@ -170,7 +170,7 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 func (s *Store) Close() error {
 	if !s.closed.Swap(true) {
 		s.conn.Close() // fails what is under way
-		s.reads.wg.Wait()
+		s.reads.wait()
 	}
 	return nil
 }
