@@ -1,0 +1,93 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetrichttp"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/bellwethercache/bellwether/cache"
+	"github.com/bellwethercache/bellwether/otelx"
+)
+
+// telemetry sends a worker's traces and metrics to an OTLP endpoint. A nil
+// telemetry sends nothing.
+type telemetry struct {
+	traces  *sdktrace.TracerProvider
+	metrics *sdkmetric.MeterProvider
+	opts    *otelx.Options
+	unwatch func() error
+}
+
+// spanQueue holds a whole herd: the SDK's default of 2048 drops most of a burst.
+const spanQueue = 20_000
+
+func startTelemetry(ctx context.Context, s *setup) (*telemetry, error) {
+	if s.OTLP == "" {
+		return nil, nil //nolint:nilnil // documented: a nil telemetry sends nothing
+	}
+	// Each process is a service of its own, so that a viewer tells them apart.
+	res := resource.NewSchemaless(attribute.String("service.name", fmt.Sprintf("stampede-%d", s.Process)))
+	spans, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(s.OTLP+"/v1/traces"))
+	if err != nil {
+		return nil, fmt.Errorf("--otlp: %w", err)
+	}
+	figures, err := otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(s.OTLP+"/v1/metrics"))
+	if err != nil {
+		return nil, fmt.Errorf("--otlp: %w", err)
+	}
+	t := &telemetry{
+		traces: sdktrace.NewTracerProvider(sdktrace.WithResource(res),
+			sdktrace.WithBatcher(spans, sdktrace.WithMaxQueueSize(spanQueue))),
+		metrics: sdkmetric.NewMeterProvider(sdkmetric.WithResource(res),
+			sdkmetric.WithReader(sdkmetric.NewPeriodicReader(figures, sdkmetric.WithInterval(5*time.Second)))),
+	}
+	t.opts = &otelx.Options{CacheName: "weather", TracerProvider: t.traces, MeterProvider: t.metrics}
+	return t, nil
+}
+
+func (t *telemetry) hooks() cache.Hooks {
+	if t == nil {
+		return cache.Hooks{}
+	}
+	return otelx.Hooks(t.opts)
+}
+
+// watch lets the counts of the protection be read, if it has some.
+func (t *telemetry) watch(p protection) error {
+	f, ok := p.(*full)
+	if t == nil || !ok {
+		return nil
+	}
+	var err error
+	t.unwatch, err = otelx.Observe(t.opts, f.cache.Stats)
+	return err
+}
+
+// stop sends what is left. A backend that is not there is the user's to see in
+// the SDK's own messages, not a failure of the herd.
+func (t *telemetry) stop() error {
+	if t == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	var err error
+	if e := t.traces.Shutdown(ctx); e != nil {
+		err = errors.Join(err, e)
+	}
+	if e := t.metrics.Shutdown(ctx); e != nil {
+		err = errors.Join(err, e)
+	}
+	if t.unwatch != nil {
+		err = errors.Join(err, t.unwatch())
+	}
+	return err
+}
