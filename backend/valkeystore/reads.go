@@ -170,12 +170,14 @@ func (s *Store) send(c valkey.Client, batch []*read, cmds []valkey.Completed) (t
 func (s *Store) value(r valkey.ValkeyResult) ([]byte, error) {
 	v, err := r.AsBytes()
 	switch {
-	case err == nil && len(v) > s.max:
-		return nil, ErrTooLarge
 	case err == nil:
-		return v, nil
+		return s.cut(v), nil
 	case valkey.IsValkeyNil(err):
 		return nil, backend.ErrMiss
 	}
 	return nil, valkeylease.Wrap(err)
 }
+
+// cut shortens what is larger than any entry that Set would have written: it is
+// not one, and will be found out to be none.
+func (s *Store) cut(v []byte) []byte { return v[:min(len(v), s.max)] }

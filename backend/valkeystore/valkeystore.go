@@ -52,7 +52,8 @@ type Options struct {
 	// Defaults to "bellwether".
 	Namespace string
 
-	// MaxValue is the largest entry, in bytes, that is written or accepted.
+	// MaxValue is the largest entry, in bytes, that is written or accepted:
+	// of a larger one only so much is returned, which is no sound entry.
 	// Beyond the server's proto-max-bulk-len a write would break the
 	// connection for all. Defaults to 1 MiB.
 	MaxValue int
@@ -187,6 +188,7 @@ func (s *Store) Lease(ctx context.Context, key string, req backend.LeaseRequest)
 		return backend.LeaseReply{}, err
 	}
 	s.time.set(began, clock.Now(), r.Now)
+	r.Value = s.cut(r.Value)
 	return r.LeaseReply, nil
 }
 

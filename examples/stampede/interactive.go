@@ -25,24 +25,17 @@ func interact(ctx context.Context, s *settings, c console, out *paper) error {
 		if last = once(ctx, s, c, out); last != nil && !errors.Is(last, errNotPrevented) {
 			return last
 		}
-		answer, err := q.ask(ctx, "\n[r]un again, [c]hange the settings, [q]uit", "q")
-		if err != nil {
+		next, err := q.menu(ctx)
+		if err != nil || next == "q" {
 			return quietEnd(err, last)
 		}
-		switch strings.ToLower(answer[:1]) {
-		case "r":
-			change = false
-		case "c":
-			change = true
-		default:
-			return last
-		}
+		change = next == "c"
 	}
 }
 
 // quietEnd takes the end of the input for a wish to stop.
 func quietEnd(err, last error) error {
-	if errors.Is(err, io.EOF) {
+	if err == nil || errors.Is(err, io.EOF) {
 		return last
 	}
 	return err
@@ -77,6 +70,21 @@ func (q *questions) ask(ctx context.Context, question, fallback string) (string,
 		return text, nil
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
+	}
+}
+
+// menu returns r, c or q.
+func (q *questions) menu(ctx context.Context) (string, error) {
+	for {
+		answer, err := q.ask(ctx, "\n[r]un again, [c]hange the settings, [q]uit", "q")
+		if err != nil {
+			return "", err
+		}
+		switch next := strings.ToLower(answer[:1]); next {
+		case "r", "c", "q":
+			return next, nil
+		}
+		q.out.warning("must be r, c or q")
 	}
 }
 

@@ -47,7 +47,7 @@ type config struct {
 func writeJSON(w io.Writer, s *settings, ses *session, all []outcome) error {
 	d := document{Config: config{
 		Requests: s.requests, Threads: s.effectiveThreads(), Cities: s.cities, Processes: s.processes,
-		Protection: s.protection, LockTTL: ms(s.lockTTL), API: s.api, Server: ses.server.what,
+		Protection: s.protection, LockTTL: ms(s.lockTTL), API: redacted(s.api), Server: ses.server.what,
 		Flush: s.flushes(), KillHolder: s.killHolder,
 	}}
 	if s.api == "" {

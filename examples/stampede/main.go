@@ -47,10 +47,10 @@ type console struct {
 	getenv func(string) string
 }
 
-// terminal reports whether w is a terminal that may be coloured.
+// terminal reports whether w is a terminal that can move its cursor.
 func (c console) terminal(w io.Writer) bool {
 	f, ok := w.(*os.File)
-	return ok && c.getenv("NO_COLOR") == "" && term.IsTerminal(int(f.Fd()))
+	return ok && c.getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))
 }
 
 // run is the whole program but for the process around it.
@@ -64,7 +64,7 @@ func run(ctx context.Context, args []string, c console) int {
 		fmt.Fprintf(c.err, "stampede: %v\n", err)
 		return exitUsage
 	}
-	out := &paper{w: bufio.NewWriter(c.out), colour: !s.json && c.terminal(c.out)}
+	out := &paper{w: bufio.NewWriter(c.out), colour: !s.json && c.getenv("NO_COLOR") == "" && c.terminal(c.out)}
 	defer out.flush()
 	if s.interactive {
 		err = interact(ctx, &s, c, out)

@@ -11,7 +11,7 @@ func (p *paper) configuration(s *settings, ses *session) {
 	p.heading("Configuration")
 	api := "built-in, " + s.latency.String() + " ± 20 %"
 	if s.api != "" {
-		api = s.api
+		api = redacted(s.api)
 	}
 	state := "kept from earlier runs, which may be hits"
 	switch {
@@ -100,9 +100,15 @@ func (p *paper) test(s *settings, protection string, t *test) {
 	if t.FirstError != "" {
 		p.line("  %s", p.style(red, "first error: "+t.FirstError))
 	}
-	if t.Prevented {
+	if s.killHolder && t.Recovery == nil {
+		p.warning("no process loaded under the lock, so none was killed")
+	}
+	switch {
+	case t.Prevented && t.APICalls == 0:
+		p.line("  %s", p.verdict(true, "no stampede: the entry of an earlier run was still there (-f deletes it)"))
+	case t.Prevented:
 		p.line("  %s", p.verdict(true, "stampede prevented"))
-	} else {
+	default:
 		p.line("  %s", p.verdict(false, fmt.Sprintf("stampede: %d API calls, %d timeouts, %d errors", t.APICalls, t.Timeouts, t.Errors)))
 	}
 	if s.verbose {
@@ -164,7 +170,7 @@ func (p *paper) summary(s *settings, all []outcome) {
 	}
 	for i := range all {
 		for _, w := range all[i].Warnings {
-			p.warning(w)
+			p.warning(all[i].Protection + ": " + w)
 		}
 	}
 	last := &all[len(all)-1]

@@ -45,8 +45,15 @@ func (t *trial) run(ctx context.Context) (err error) {
 		}
 		t.handle(in)
 	}
-	t.kill.settle()
 	t.ended = time.Since(t.zero)
+	t.kill.settle()
+	// The kill may have come after its victim's last request: hear of its end
+	// now, or the next city would be asked of a dead process.
+	for t.kill != nil && !t.kill.at.IsZero() && t.fleet.workers[t.kill.victim] != nil {
+		if _, err := t.fleet.receive(ctx); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -1,0 +1,136 @@
+// Package backendtest is the law for implementations of backend.Store and
+// backend.Memory: run it from a test of your store.
+//
+//	func TestConformance(t *testing.T) {
+//		backendtest.RunStore(t, backendtest.StoreHarness{
+//			New: func(tb testing.TB) backend.Store { return open(tb) },
+//		})
+//	}
+//
+// A failure quotes the rule that was broken. What a store is able to do is said
+// by its harness, never asked of the store: an ability that got lost is a
+// failure, not a skipped test.
+package backendtest
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/bellwethercache/bellwether/backend"
+	"github.com/bellwethercache/bellwether/internal/kit"
+)
+
+// StoreHarness tells the kit about a store.
+type StoreHarness struct {
+	// New returns an open, empty store, to be closed with tb.Cleanup.
+	// Required.
+	New func(tb testing.TB) backend.Store
+
+	// Leases says that the store implements backend.Leaser, Clock that it
+	// implements backend.Clock. What is not said is not tested.
+	Leases bool
+	Clock  bool
+
+	// Bubble runs each case in a testing/synctest bubble, in which time costs
+	// nothing. Not for stores that use a network.
+	Bubble bool
+
+	// Advance lets d pass for the store: a fake server's clock, say. Defaults
+	// to waiting for it, in a bubble's time or in the real one.
+	Advance func(d time.Duration)
+}
+
+// RunStore runs the kit.
+func RunStore(t *testing.T, h StoreHarness) {
+	t.Helper()
+	kit.Run(t, h, h.Bubble, h.cases())
+}
+
+func (h StoreHarness) cases() []kit.Case[StoreHarness] {
+	cases := append([]kit.Case[StoreHarness]{}, storeCases...)
+	if h.Leases {
+		cases = append(cases, leaseCases...)
+	}
+	if h.Clock {
+		cases = append(cases, clockCases...)
+	}
+	return cases
+}
+
+// pass lets d go by.
+func (h StoreHarness) pass(d time.Duration) {
+	if h.Advance != nil {
+		h.Advance(d)
+		return
+	}
+	<-time.After(d)
+}
+
+// lifetime is a ttl that is safe from a slow machine and short enough to wait
+// for where time is real.
+func (h StoreHarness) lifetime() time.Duration {
+	if h.Bubble || h.Advance != nil {
+		return time.Minute
+	}
+	return 500 * time.Millisecond
+}
+
+const long = time.Hour
+
+func get(t *kit.T, s backend.Store, key, want string) {
+	t.Helper()
+	v, err := s.Get(t.Context(), key)
+	if err != nil || string(v) != want {
+		t.Errorf("Get = %.40q, %v, want %.40q, nil", v, err, want)
+	}
+}
+
+func miss(t *kit.T, s backend.Store, key string) {
+	t.Helper()
+	if v, err := s.Get(t.Context(), key); err != backend.ErrMiss { //nolint:errorlint // bare, the rule says
+		t.Errorf("Get = %.40q, %v, want backend.ErrMiss, bare", v, err)
+	}
+}
+
+func set(t *kit.T, s backend.Store, key, value string) {
+	t.Helper()
+	t.Must(s.Set(t.Context(), key, []byte(value), long))
+}
+
+// refused fails if err is nil or a miss.
+func refused(t *kit.T, what string, err error) {
+	t.Helper()
+	if err == nil || errors.Is(err, backend.ErrMiss) {
+		t.Errorf("%s = %v, want an error", what, err)
+	}
+}
+
+var clockCases = kit.Rules(
+	kit.Case[StoreHarness]{
+		Name: "clock/advances",
+		Rule: "Now gives the store's time in microseconds, and it goes on",
+		Run: func(t *kit.T, h StoreHarness) {
+			c, ok := h.New(t.TB).(backend.Clock)
+			if !ok {
+				t.Fatalf("the store has no Now")
+			}
+			a, err := c.Now(t.Context())
+			t.Must(err)
+			h.pass(h.lifetime())
+			b, err := c.Now(t.Context())
+			t.Must(err)
+			// An estimate may be sampled again only now and then.
+			if a < 946684800e6 || b < a {
+				t.Errorf("Now = %d and later %d, want microseconds since 1970 that do not go back", a, b)
+			}
+		},
+	},
+)
+
+func canceled(t *kit.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}

@@ -1,0 +1,219 @@
+package backendtest
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/bellwethercache/bellwether/backend"
+	"github.com/bellwethercache/bellwether/internal/kit"
+)
+
+// leasing is a store that leases, and two contenders for it.
+type leasing struct {
+	backend.Store
+	backend.Leaser
+	t *kit.T
+	h StoreHarness
+}
+
+func newLeasing(t *kit.T, h StoreHarness) *leasing {
+	s := h.New(t.TB)
+	l, ok := s.(backend.Leaser)
+	if !ok {
+		t.Fatalf("the store does not implement backend.Leaser")
+	}
+	return &leasing{Store: s, Leaser: l, t: t, h: h}
+}
+
+func token(n int) string { return fmt.Sprintf("%032x", n) }
+
+// ask asks for the lease of "k" for token n.
+func (l *leasing) ask(n int, rejected ...byte) backend.LeaseReply {
+	l.t.Helper()
+	r, err := l.Lease(l.t.Context(), "k", backend.LeaseRequest{
+		Token: token(n), Owner: fmt.Sprint("owner-", n), Tag: fmt.Sprint("tag|", n), TTL: l.h.lifetime(), Rejected: rejected,
+	})
+	l.t.Must(err)
+	return r
+}
+
+func (l *leasing) win(n int) backend.LeaseReply {
+	l.t.Helper()
+	r := l.ask(n)
+	if !r.Won || r.Value != nil || r.Fence == 0 {
+		l.t.Fatalf("Lease = %+v, want it won, with a fence", r)
+	}
+	return r
+}
+
+func (l *leasing) lose(n int) backend.LeaseReply {
+	l.t.Helper()
+	r := l.ask(n)
+	if r.Won || r.Value != nil {
+		l.t.Fatalf("Lease = %+v, want it held by another", r)
+	}
+	return r
+}
+
+func (l *leasing) commit(n int, value string, want bool) {
+	l.t.Helper()
+	ok, err := l.Commit(l.t.Context(), "k", token(n), []byte(value), long)
+	l.want("Commit", ok, err, want)
+}
+
+func (l *leasing) renew(n int, want bool) {
+	l.t.Helper()
+	ok, err := l.Renew(l.t.Context(), "k", token(n), l.h.lifetime())
+	l.want("Renew", ok, err, want)
+}
+
+func (l *leasing) release(n int, want bool) {
+	l.t.Helper()
+	ok, err := l.Release(l.t.Context(), "k", token(n))
+	l.want("Release", ok, err, want)
+}
+
+func (l *leasing) want(what string, ok bool, err error, want bool) {
+	l.t.Helper()
+	if err != nil || ok != want {
+		l.t.Errorf("%s = %t, %v, want %t, nil", what, ok, err, want)
+	}
+}
+
+// leaseCase makes a case of a func on a leasing store.
+func leaseCase(name, rule string, run func(t *kit.T, l *leasing)) kit.Case[StoreHarness] {
+	return kit.Case[StoreHarness]{Name: "lease/" + name, Rule: rule, Run: func(t *kit.T, h StoreHarness) {
+		run(t, newLeasing(t, h))
+	}}
+}
+
+var leaseCases = kit.Rules(
+	leaseCase("exclusive", "one token at a time has a key's lease, and the others are told who, since when and until when",
+		func(t *kit.T, l *leasing) {
+			l.win(1)
+			r := l.lose(2)
+			if r.Owner != "owner-1" || r.Tag != "tag|1" || r.Remaining <= 0 || r.Remaining > l.h.lifetime() || r.Since < 0 || r.Since > l.h.lifetime() {
+				t.Errorf("Lease = %+v, want owner-1, tag|1, what remains and since when", r)
+			}
+		}),
+	leaseCase("idempotent", "the same token wins again, with the same fence: its first reply may have been lost",
+		func(t *kit.T, l *leasing) {
+			first := l.win(1)
+			if again := l.win(1); again.Fence != first.Fence {
+				t.Errorf("fence = %d, and then %d", first.Fence, again.Fence)
+			}
+		}),
+	leaseCase("found", "a value that is there is returned, and no lease is taken",
+		func(t *kit.T, l *leasing) {
+			set(t, l.Store, "k", "v")
+			if r := l.ask(1); string(r.Value) != "v" || r.Won {
+				t.Errorf("Lease = %+v, want the value", r)
+			}
+			set(t, l.Store, "k", "")
+			if r := l.ask(1); r.Value == nil || r.Won {
+				t.Errorf("Lease = %+v, want the value, which is empty but there", r)
+			}
+			l.commit(1, "w", false)
+		}),
+	leaseCase("rejected", "a value that begins with Rejected counts as none, any other is returned",
+		func(t *kit.T, l *leasing) {
+			set(t, l.Store, "k", "stale-1")
+			if r := l.ask(1, []byte("fresh")...); string(r.Value) != "stale-1" {
+				t.Errorf("Lease = %+v, want the value: it is not the rejected one", r)
+			}
+			if r := l.ask(1, []byte("stale")...); !r.Won {
+				t.Errorf("Lease = %+v, want it won over the rejected value", r)
+			}
+			l.commit(1, "new", true)
+			get(t, l.Store, "k", "new")
+		}),
+	leaseCase("fence", "fences of a key only rise",
+		func(t *kit.T, l *leasing) {
+			last := uint64(0)
+			for n := range 20 {
+				r := l.win(n)
+				if r.Fence <= last {
+					t.Errorf("fence %d after %d", r.Fence, last)
+				}
+				last = r.Fence
+				l.release(n, true)
+			}
+		}),
+	leaseCase("commit", "Commit writes the value and ends the lease; repeated after a lost reply it still reports true",
+		func(t *kit.T, l *leasing) {
+			l.win(1)
+			l.commit(1, "v", true)
+			get(t, l.Store, "k", "v")
+			l.commit(1, "v", true)
+			l.renew(1, false)
+			t.Must(l.Delete(t.Context(), "k"))
+			l.win(2)
+		}),
+	leaseCase("commit-foreign", "Commit without the lease writes nothing and reports false",
+		func(t *kit.T, l *leasing) {
+			l.commit(1, "v", false)
+			miss(t, l.Store, "k")
+			l.win(1)
+			l.commit(2, "v", false)
+			miss(t, l.Store, "k")
+			l.commit(1, "mine", true)
+		}),
+	leaseCase("set-wins", "Set during a load ends its lease: the load's Commit writes nothing",
+		func(t *kit.T, l *leasing) {
+			l.win(1)
+			set(t, l.Store, "k", "set")
+			l.commit(1, "loaded", false)
+			get(t, l.Store, "k", "set")
+		}),
+	leaseCase("delete-wins", "Delete during a load ends its lease: the load's Commit writes nothing",
+		func(t *kit.T, l *leasing) {
+			l.win(1)
+			t.Must(l.Delete(t.Context(), "k"))
+			l.commit(1, "loaded", false)
+			miss(t, l.Store, "k")
+		}),
+	leaseCase("renew", "Renew lets the lease live for a whole ttl from now; only its holder can, and none is created",
+		func(t *kit.T, l *leasing) {
+			l.renew(1, false)
+			l.win(1)
+			l.renew(2, false)
+			for range 2 {
+				l.h.pass(l.h.lifetime() / 2)
+				l.renew(1, true)
+			}
+			l.h.pass(l.h.lifetime() / 2)
+			l.lose(2)
+		}),
+	leaseCase("release", "Release ends the lease; only its holder can",
+		func(t *kit.T, l *leasing) {
+			l.win(1)
+			l.release(2, false)
+			l.lose(2)
+			l.release(1, true)
+			l.release(1, false)
+			l.win(2)
+		}),
+	leaseCase("expire", "a lease that is not renewed ends, and its holder can do nothing any more",
+		func(t *kit.T, l *leasing) {
+			l.win(1)
+			l.h.pass(l.h.lifetime() + 10*time.Millisecond)
+			l.renew(1, false)
+			l.win(2)
+			l.commit(1, "late", false)
+			l.release(1, false)
+			miss(t, l.Store, "k")
+			l.lose(3)
+		}),
+	leaseCase("keys", "the leases of two keys have nothing to do with each other, nor with values of similar keys",
+		func(t *kit.T, l *leasing) {
+			for i, key := range []string{"", "a", "a:l", "l:a", "}", "{a}", strings.Repeat("k", 2000)} {
+				r, err := l.Lease(t.Context(), key, backend.LeaseRequest{Token: token(i), TTL: l.h.lifetime()})
+				t.Must(err)
+				if !r.Won {
+					t.Errorf("Lease(%.20q) = %+v, want it won", key, r)
+				}
+				miss(t, l.Store, key)
+			}
+		}),
+)
