@@ -42,7 +42,7 @@ func (l *Locker) hold(ctx context.Context, key, token string, fence uint64, aske
 
 	le.mu.Lock()
 	defer le.mu.Unlock()
-	le.schedule()
+	le.schedule(l.opts.RenewEvery)
 	return le, nil
 }
 
@@ -138,15 +138,15 @@ func (le *Lease) end(ctx context.Context, cause error) {
 	le.locker.mu.Unlock()
 }
 
-// schedule sets the timer for the next renewal, or for the local end of a
-// lease that is not renewed. The caller holds le.mu.
-func (le *Lease) schedule() {
+// schedule sets the timer for the next renewal, after at most so long, or for
+// the local end of a lease that is not renewed. The caller holds le.mu.
+func (le *Lease) schedule(after time.Duration) {
 	if le.ended {
 		return
 	}
 	d := time.Until(le.until)
-	if every := le.locker.opts.RenewEvery; every > 0 {
-		d = min(d, every)
+	if after > 0 {
+		d = min(d, after)
 	}
 	le.locker.wg.Add(1)
 	le.timer = time.AfterFunc(max(d, 0), le.tick)
@@ -165,12 +165,16 @@ func (le *Lease) tick() {
 		le.end(le.ctx, ErrLost)
 		return
 	}
+	next := o.RenewEvery
 	if o.RenewEvery > 0 {
 		ctx, cancel := context.WithTimeout(le.ctx, min(left, max(o.TTL/3, time.Millisecond)))
 		err := le.Renew(ctx)
 		cancel()
 		if le.ctx.Err() != nil { // lost, released, closed, or the caller is gone
 			return
+		}
+		if err != nil { // the less time is left, the sooner again
+			next = min(next, max(left/2, o.TTL/50))
 		}
 		if err != nil && left < 2*o.TTL/3 {
 			le.warn(le.ctx, WarnRenewLate, "the lease could not be renewed in time and may be lost: "+
@@ -179,7 +183,7 @@ func (le *Lease) tick() {
 	}
 	le.mu.Lock()
 	defer le.mu.Unlock()
-	le.schedule()
+	le.schedule(next)
 }
 
 func (le *Lease) warn(ctx context.Context, code WarningCode, msg string) {
