@@ -24,14 +24,19 @@ var (
 	// the key and did not finish in time. It comes with a [*lock.HeldError].
 	ErrInProgress = errors.New("cache: another process is loading the key")
 
-	// ErrNilContext, ErrNoLoader, ErrTTL and ErrKey say that an argument
-	// cannot be used: a nil context; no loader, neither bound nor given; a
-	// TTL that is not positive; a key of an interface type that holds
-	// something that cannot be compared.
+	// ErrNilContext refuses a nil context.
 	ErrNilContext = errors.New("cache: context is nil")
-	ErrNoLoader   = errors.New("cache: no loader: pass one to New or to GetOrLoad")
-	ErrTTL        = errors.New("cache: TTL must be positive")
-	ErrKey        = errors.New("cache: key holds a value that cannot be compared")
+
+	// ErrNoLoader says that a value had to be loaded and there is no loader,
+	// neither bound nor given.
+	ErrNoLoader = errors.New("cache: no loader: pass one to New or to GetOrLoad")
+
+	// ErrTTL refuses a TTL that is not positive.
+	ErrTTL = errors.New("cache: TTL must be positive")
+
+	// ErrKey refuses a key of an interface type that holds what cannot be
+	// compared: a slice, a map, a func.
+	ErrKey = errors.New("cache: key holds a value that cannot be compared")
 
 	// ErrRecursive says that a loader asked the cache for the key that it is
 	// loading.

@@ -51,9 +51,9 @@ func holdsInterface(t reflect.Type) bool {
 	return false
 }
 
-// comparable reports whether key can be hashed.
+// canCompare reports whether key can be compared, and so hashed.
 func canCompare[K comparable](key K) (ok bool) {
 	defer func() { ok = recover() == nil }()
-	_ = key == key //nolint:staticcheck // panics if an interface in it holds a slice, map or func
+	_ = key == key // panics if an interface in it holds a slice, map or func
 	return true
 }

@@ -210,6 +210,7 @@ func TestWithoutRenewalTheContextEndsWithTheLease(t *testing.T) {
 		if cause := context.Cause(le.Context()); !errors.Is(cause, lock.ErrLost) || time.Since(began) != time.Second {
 			t.Errorf("ended after %v with %v, want ErrLost after 1s", time.Since(began), cause)
 		}
+		synctest.Wait() // for the warning
 		if err := le.Release(t.Context()); !errors.Is(err, lock.ErrLost) {
 			t.Errorf("Release = %v, want ErrLost", err)
 		}

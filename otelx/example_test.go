@@ -1,6 +1,8 @@
 package otelx_test
 
 import (
+	"fmt"
+
 	"github.com/bellwethercache/bellwether/cache"
 	"github.com/bellwethercache/bellwether/otelx"
 )
@@ -10,5 +12,6 @@ func ExampleHooks() {
 		Name:  "weather",
 		Hooks: otelx.Hooks(&otelx.Options{CacheName: "weather"}),
 	}
-	_ = opts // cache.New(fetchWeather, opts, tiers...)
+	fmt.Println(opts.Name, opts.Hooks.GetStart != nil) // cache.New(fetchWeather, opts, tiers...)
+	// Output: weather true
 }

@@ -101,7 +101,7 @@ func TestValuesAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer small.Close() //nolint:errcheck // nothing to lose
+	defer small.Close()
 	if err := small.Set(t.Context(), "k", make([]byte, 11), time.Minute); !errors.Is(err, valkeystore.ErrTooLarge) {
 		t.Errorf("Set = %v, want ErrTooLarge", err)
 	}

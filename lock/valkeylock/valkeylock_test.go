@@ -46,7 +46,7 @@ func TestLockOutlivesAShortTTLAndIsLostWithTheServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer locker.Close() //nolint:errcheck // nil
+	defer locker.Close()
 	lease, err := locker.Acquire(t.Context(), "k")
 	if err != nil {
 		t.Fatal(err)
