@@ -23,6 +23,7 @@ type server struct {
 
 	down  bool          // refuses
 	hung  chan struct{} // if not nil, calls hang until it is closed or their context ends
+	deaf  bool          // they ignore their context, as a client that dials does
 	fault func(op string) error
 }
 
@@ -56,9 +57,11 @@ func (s *server) set(f func()) {
 func (s *server) do(ctx context.Context, op string, fn func()) error {
 	s.mu.Lock()
 	s.calls[op]++
-	hung, down, fault := s.hung, s.down, s.fault
+	hung, down, deaf, fault := s.hung, s.down, s.deaf, s.fault
 	s.mu.Unlock()
-	if hung != nil {
+	if hung != nil && deaf {
+		<-hung
+	} else if hung != nil {
 		select {
 		case <-hung:
 		case <-ctx.Done():

@@ -281,6 +281,28 @@ func TestServerHung(t *testing.T) {
 	})
 }
 
+// A client that has to dial first ignores contexts for as long as that takes.
+func TestServerHungAndClientDeaf(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFleet(t, 1, 0, cache.Options[string, int]{})
+		want(t, 1)(f.caches[0].Get(t.Context(), "a"))
+		time.Sleep(time.Second) // idle: the connection may have gone
+		f.set(func() { f.hung, f.deaf = make(chan struct{}), true })
+		began := time.Now()
+		want(t, 2)(f.caches[0].Get(t.Context(), "b"))
+		if d := time.Since(began); d > 105*time.Millisecond {
+			t.Errorf("Get took %v, want one budget", d)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		began = time.Now()
+		if _, err := f.caches[0].Get(ctx, "c"); !errors.Is(err, context.DeadlineExceeded) || time.Since(began) > 25*time.Millisecond {
+			t.Errorf("Get = %v after %v, want the caller's deadline", err, time.Since(began))
+		}
+		f.set(func() { close(f.hung); f.hung = nil })
+	})
+}
+
 func TestServerHangsInMidLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 1, time.Second, cache.Options[string, int]{})

@@ -44,12 +44,11 @@ func (c *Cache[K, V]) Delete(ctx context.Context, keys ...K) error {
 // write changes the tiers from the farthest to the nearest, one writer of a key
 // at a time, so that two Sets leave the same value in each.
 //
-// The flight is forgotten twice. Before: what it loads must not be stored. And
-// once the far tiers are changed, together with the near one, because a reader
-// may have begun in between:
+// The near tiers are changed last and in one step with forgetting the key's
+// flight, because a reader may have looked in between:
 //
-//	1 Delete forgets         3 Delete deletes the old value from L2
-//	2 Get reads it from L2   4 Get would promote it to L1
+//	1 Get reads the old value from L2   3 Delete deletes it from L1
+//	2 Delete deletes it from L2         4 Get would promote it to L1
 func (c *Cache[K, V]) write(ctx context.Context, op tier.Op, key K, far func(context.Context, string) error, near func()) (err error) {
 	if err := c.check(ctx, key); err != nil {
 		return err
@@ -67,7 +66,6 @@ func (c *Cache[K, V]) write(ctx context.Context, op tier.Op, key K, far func(con
 		return err
 	}
 	defer unlock()
-	c.flights.Forget(skey, nil)
 	err = far(ctx, skey)
 	c.flights.Forget(skey, near)
 	if err != nil {

@@ -10,7 +10,6 @@
 //
 // Every call of a remote tier has a budget (100 ms), a bound on how many run at
 // once, and a breaker that stops asking for a second after five failures in a
-// row. A store that hangs, even one that ignores its context, costs a caller no
-// more than the budget. Bytes that are not a sound entry of the right key,
+// row. A store that hangs costs a caller no more than the budget. Bytes that are not a sound entry of the right key,
 // codec and schema are a counted miss.
 package tier
