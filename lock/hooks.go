@@ -86,8 +86,8 @@ type Warning struct {
 type WarningCode string
 
 const (
-	// WarnRenewLate: a renewal did not succeed before two thirds of the TTL
-	// had passed; the lease may end while its holder still works.
+	// WarnRenewLate: a renewal has not succeeded in time; the lease may end,
+	// or has ended, while its holder still works.
 	WarnRenewLate WarningCode = "renew-late"
 	// WarnWorkTooLong: renewal is off and the work took more than half the TTL.
 	WarnWorkTooLong WarningCode = "work-too-long"

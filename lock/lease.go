@@ -162,6 +162,10 @@ func (le *Lease) tick() {
 	left := time.Until(le.until)
 	le.mu.Unlock()
 	if left <= 0 {
+		if o.RenewEvery > 0 {
+			le.warn(le.ctx, WarnRenewLate, "the lease was not renewed in time and is given up: the lock server was away, "+
+				"or this process was paused; if that is usual, raise Options.TTL (now "+o.TTL.String()+")")
+		}
 		le.end(le.ctx, ErrLost)
 		return
 	}

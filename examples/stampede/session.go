@@ -83,7 +83,7 @@ func (ses *session) runOne(ctx context.Context, s *settings, p string, each func
 	f := newFleet(ses.setup(s, p), split(s.effectiveThreads(), s.processes), ses.errw, warn)
 	defer f.stop()
 	for i := range s.cities {
-		t := &trial{fleet: f, city: cities[i], requests: split(s.requests, s.processes), latency: s.latency}
+		t := &trial{fleet: f, city: cities[i], requests: split(s.requests, s.processes)}
 		if s.killHolder {
 			t.kill = &killing{after: s.killAfter()}
 		}

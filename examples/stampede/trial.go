@@ -22,8 +22,7 @@ type trial struct {
 	weather  *weather
 	progress func(done int)
 
-	latency time.Duration // of the API
-	kill    *killing      // nil: nobody is to be killed
+	kill *killing // nil: nobody is to be killed
 }
 
 // run lets the herd go and returns when every request is accounted for.

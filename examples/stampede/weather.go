@@ -97,8 +97,9 @@ func (s *source) close() { s.client.CloseIdleConnections() }
 // load asks the API. It is the loader of the cache.
 func (s *source) load(ctx context.Context, c city) (w weather, err error) {
 	tr := tracked(ctx)
+	holder, thread := tr.callAPI()
 	if s.loading != nil {
-		s.loading(tr.callAPI())
+		s.loading(holder, thread)
 	}
 	began := time.Now()
 	defer func() { tr.calledAPI(time.Since(began), err) }()
