@@ -45,8 +45,12 @@ func within(t *testing.T, what string, limit time.Duration, fn func()) {
 }
 
 func TestServerOneLoadForTheFleet(t *testing.T) {
-	for name, url := range map[string]string{"valkey": servertest.Valkey(t).URL(), "mini": servertest.Mini(t).URL()} {
+	for name, start := range map[string]func(t *testing.T) string{
+		"valkey": func(t *testing.T) string { return servertest.Valkey(t).URL() },
+		"mini":   func(t *testing.T) string { return servertest.Mini(t).URL() },
+	} {
 		t.Run(name, func(t *testing.T) {
+			url := start(t)
 			var calls atomic.Int32
 			load := func(ctx context.Context, _ string) (int, error) {
 				<-time.After(200 * time.Millisecond)

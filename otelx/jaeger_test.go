@@ -194,9 +194,7 @@ func startJaeger(t *testing.T) jaegerServer {
 	}
 	path, err := exec.LookPath(bin)
 	if err != nil {
-		why := "no Jaeger: go install github.com/jaegertracing/jaeger/cmd/all-in-one@v1.48.0, or name it in JAEGER_ALL_IN_ONE"
-		fmt.Fprintf(os.Stderr, "SKIPPED %s: %s\n", t.Name(), why)
-		t.Skip(why)
+		servertest.Skip(t, "no Jaeger: go install github.com/jaegertracing/jaeger/cmd/all-in-one@v1.48.0, or name it in JAEGER_ALL_IN_ONE")
 	}
 	ports := freeAddrs(t, 11)
 	j := jaegerServer{otlp: ports[0], query: ports[1]}

@@ -118,8 +118,12 @@ func TestValuesAreBounded(t *testing.T) {
 
 // TestManyReadsTogether goes through the batches.
 func TestManyReadsTogether(t *testing.T) {
-	for name, url := range map[string]string{"valkey": servertest.Valkey(t).URL(), "mini": servertest.Mini(t).URL()} {
+	for name, start := range map[string]func(t *testing.T) string{
+		"valkey": func(t *testing.T) string { return servertest.Valkey(t).URL() },
+		"mini":   func(t *testing.T) string { return servertest.Mini(t).URL() },
+	} {
 		t.Run(name, func(t *testing.T) {
+			url := start(t)
 			s := open(t, url, "batch")
 			keys := []string{"a", "b", "c", "d", "e"}
 			for _, k := range keys {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -56,7 +57,23 @@ func missing(tb testing.TB, why string) {
 	if os.Getenv("BELLWETHER_REQUIRE_SERVERS") != "" || os.Getenv("CI") != "" {
 		tb.Fatal(why)
 	}
-	fmt.Fprintf(os.Stderr, "SKIPPED %s: %s\n", tb.Name(), why)
+	Skip(tb, why)
+}
+
+var announced sync.Map // of reasons
+
+// Skip skips the test and says so aloud, once for each reason: also on the
+// terminal itself, because go test shows nothing of a package that passes.
+func Skip(tb testing.TB, why string) {
+	tb.Helper()
+	if _, before := announced.LoadOrStore(why, true); !before {
+		line := fmt.Sprintf("SKIPPED %s and others: %s\n", tb.Name(), why)
+		fmt.Fprint(os.Stderr, line)
+		if tty, err := os.OpenFile("/dev/tty", os.O_WRONLY, 0); err == nil {
+			fmt.Fprint(tty, line)
+			_ = tty.Close()
+		}
+	}
 	tb.Skip(why)
 }
 
