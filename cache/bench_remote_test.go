@@ -69,6 +69,7 @@ func benchBare(b *testing.B, url string, goroutines int) {
 	if err != nil {
 		b.Fatal(err)
 	}
+	opt.PipelineMultiplex = 0 // the client's own default
 	client, err := valkey.NewClient(opt)
 	if err != nil {
 		b.Fatal(err)

@@ -88,7 +88,7 @@ func (c *Cache[K, V]) miss(ctx context.Context, key K, load LoadFunc[K, V]) (v V
 	case shared:
 		out.result = ResultShared
 	}
-	c.count.results[out.result].Add(1)
+	c.count.results[out.result].Inc()
 	if h := c.opts.Hooks.GetDone; h != nil {
 		h(ctx, GetDone{Result: out.result, Tier: out.tier, Age: out.age, Degraded: out.degraded, Err: err})
 	}

@@ -40,7 +40,7 @@ func (s *Stats) Gets() uint64 {
 
 type counters struct {
 	hits    striped.Counter
-	results [len(resultNames)]atomic.Uint64 // by Result; of ResultHit, the remote ones
+	results [len(resultNames)]striped.Counter // by Result; of ResultHit, the remote ones
 
 	loads, loadErrors, unprotected  atomic.Uint64
 	waits, waitTimeouts, leasesLost atomic.Uint64

@@ -3,6 +3,7 @@ package tier
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -60,15 +61,19 @@ func (c *call) inspect(now int64) {
 	}
 }
 
-// warden ends calls whose time is over. It looks as often as patrol while
-// calls are under way and sleeps otherwise.
+// warden admits calls, up to a number, and ends those whose time is over. It
+// looks as often as patrol while calls are under way and sleeps otherwise.
+//
+// A call's only cost is its slot: a count of calls, or a semaphore, would be a
+// line of memory that all cores write to.
 type warden struct {
-	slots  []slot // a power of two
-	active atomic.Int64
-	asleep atomic.Bool
-	wake   chan struct{}
-	stop   chan struct{}
-	done   chan struct{}
+	slots   []slot
+	waiting atomic.Int64  // callers who found no slot
+	freed   chan struct{} // of 1: a hint to them
+	asleep  atomic.Bool
+	wake    chan struct{}
+	stop    chan struct{}
+	done    chan struct{}
 }
 
 // slot is a place for a call. Its done channel is used again, if it was not
@@ -76,20 +81,18 @@ type warden struct {
 type slot struct {
 	call atomic.Pointer[call]
 	done chan struct{} // of who owns the slot
+	_    [48]byte      // a cache line each
 }
 
 // patrol is by how much a call may outlive its caller's context or its budget.
 const patrol = 5 * time.Millisecond
 
-// newWarden watches at most so many calls at once. It starts a goroutine that
-// close ends.
+// newWarden admits so many calls at once. It starts a goroutine that close
+// ends.
 func newWarden(calls int) *warden {
-	size := 1
-	for size < 2*calls { // half empty, so that a free slot is near
-		size *= 2
-	}
 	w := &warden{
-		slots: make([]slot, size),
+		slots: make([]slot, calls),
+		freed: make(chan struct{}, 1),
 		wake:  make(chan struct{}, 1),
 		stop:  make(chan struct{}),
 		done:  make(chan struct{}),
@@ -99,33 +102,61 @@ func newWarden(calls int) *warden {
 	return w
 }
 
-// begin watches c until end.
-func (w *warden) begin(c *call) {
-	mask := len(w.slots) - 1
-	c.slot = int(rand.Uint32()) & mask
-	for !w.slots[c.slot].call.CompareAndSwap(nil, &taken) {
-		c.slot = (c.slot + 1) & mask
+var (
+	taken    call // holds a slot until its call is complete
+	errEnded = errors.New("tier: the call is over")
+)
+
+// begin admits c and watches it until end. It reports false if every slot is
+// taken.
+func (w *warden) begin(c *call) bool {
+	at := int(rand.Uint32()) % len(w.slots)
+	for tries := 0; !w.slots[at].call.CompareAndSwap(nil, &taken); tries++ {
+		if tries == len(w.slots) {
+			return false
+		}
+		if at++; at == len(w.slots) {
+			at = 0
+		}
 	}
-	s := &w.slots[c.slot]
+	s := &w.slots[at]
+	c.slot = at
 	if c.done = s.done; c.done == nil {
 		c.done = make(chan struct{})
 	}
 	s.call.Store(c)
-	w.active.Add(1)
-	// After the Add: either the warden sees us before it falls asleep, or we
-	// see it asleep.
+	// After the Store: either the warden sees the call before it falls asleep,
+	// or we see it asleep.
 	if w.asleep.Load() && w.asleep.CompareAndSwap(true, false) {
 		select {
 		case w.wake <- struct{}{}:
 		default:
 		}
 	}
+	return true
 }
 
-var (
-	taken    call // holds a slot until its call is complete
-	errEnded = errors.New("tier: the call is over")
-)
+// await is begin that waits for a slot until its call's time is over.
+func (w *warden) await(ctx context.Context, c *call) error {
+	w.waiting.Add(1)
+	defer w.waiting.Add(-1)
+	tick := time.NewTicker(patrol) // a hint may be another's
+	defer tick.Stop()
+	for {
+		if w.begin(c) {
+			return nil
+		}
+		select {
+		case <-w.freed:
+		case <-tick.C:
+			if clock.Now() >= c.deadline {
+				return unavailable(ErrBusy)
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
 
 // end frees c's slot. Its channel is kept unless the warden has closed it, or
 // is about to: whoever sets err first decides.
@@ -136,7 +167,12 @@ func (w *warden) end(c *call) {
 		s.done = c.done
 	}
 	s.call.Store(nil)
-	w.active.Add(-1)
+	if w.waiting.Load() > 0 {
+		select {
+		case w.freed <- struct{}{}:
+		default:
+		}
+	}
 }
 
 func (w *warden) watch() {
@@ -144,14 +180,13 @@ func (w *warden) watch() {
 	tick := time.NewTicker(patrol)
 	defer tick.Stop()
 	for {
-		if w.active.Load() == 0 && w.nap(tick) {
-			return
-		}
 		select {
 		case <-tick.C:
-			w.inspect(clock.Now())
+			if w.inspect(clock.Now()) == 0 && w.nap(tick) {
+				return
+			}
 		case <-w.stop:
-			w.inspect(1<<63 - 1)
+			w.inspect(math.MaxInt64)
 			return
 		}
 	}
@@ -160,9 +195,8 @@ func (w *warden) watch() {
 // nap sleeps until a call begins. It reports whether the warden is to stop.
 func (w *warden) nap(tick *time.Ticker) (stop bool) {
 	w.asleep.Store(true)
-	if w.active.Load() != 0 { // begun since we looked
-		w.asleep.Store(false)
-		return false
+	if w.inspect(clock.Now()) != 0 && w.asleep.CompareAndSwap(true, false) {
+		return false // begun since we looked
 	}
 	tick.Stop()
 	defer tick.Reset(patrol)
@@ -174,12 +208,17 @@ func (w *warden) nap(tick *time.Ticker) (stop bool) {
 	}
 }
 
-func (w *warden) inspect(now int64) {
+// inspect looks at all calls and returns how many there are.
+func (w *warden) inspect(now int64) (calls int) {
 	for i := range w.slots {
-		if c := w.slots[i].call.Load(); c != nil && c != &taken {
-			c.inspect(now)
+		if c := w.slots[i].call.Load(); c != nil {
+			calls++
+			if c != &taken {
+				c.inspect(now)
+			}
 		}
 	}
+	return calls
 }
 
 func (w *warden) close() {

@@ -7,8 +7,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/internal/clock"
 )
@@ -30,7 +28,6 @@ var (
 // guard bounds what a store can do to a caller.
 type guard struct {
 	budget int64
-	slots  *semaphore.Weighted
 	warden *warden
 	brk    breaker
 
@@ -46,7 +43,6 @@ const trust = int64(250 * time.Millisecond)
 func newGuard(o RemoteOptions) *guard {
 	return &guard{
 		budget: int64(o.Budget),
-		slots:  semaphore.NewWeighted(int64(o.InFlight)),
 		warden: newWarden(o.InFlight),
 		brk:    breaker{limit: int32(o.BreakerFailures), open: o.BreakerOpen},
 	}
@@ -95,12 +91,13 @@ func (g *guard) begin(ctx context.Context) (*call, error) {
 	if !g.brk.allow(began) {
 		return nil, unavailable(ErrBreakerOpen)
 	}
-	if err := g.enter(ctx, began); err != nil {
-		g.brk.forgo()
-		return nil, err
-	}
 	c := &call{Context: ctx, began: began, deadline: began + g.budget, direct: began-g.lastOK.Load() < trust}
-	g.warden.begin(c)
+	if !g.warden.begin(c) {
+		if err := g.warden.await(ctx, c); err != nil {
+			g.brk.forgo()
+			return nil, err
+		}
+	}
 	return c, nil
 }
 
@@ -111,26 +108,8 @@ func (g *guard) end(ctx context.Context, c *call, err error) error {
 	return err
 }
 
-// enter takes a place among the calls in flight, waiting for one within the
-// budget.
-func (g *guard) enter(ctx context.Context, began int64) error {
-	if g.slots.TryAcquire(1) {
-		return nil
-	}
-	wait, cancel := context.WithTimeout(ctx, time.Duration(began+g.budget-clock.Now()))
-	defer cancel()
-	switch err := g.slots.Acquire(wait, 1); {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	}
-	return unavailable(ErrBusy)
-}
-
 func (g *guard) leave(c *call) {
 	g.warden.end(c)
-	g.slots.Release(1)
 }
 
 // verdict tells the breaker how a call went and gives the error its meaning:

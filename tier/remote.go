@@ -50,7 +50,7 @@ func (r *remote[V]) get(ctx context.Context, key string) (l Lookup[V], err error
 	case err != nil:
 		r.count.Errors.Add(1)
 	case l.Found:
-		r.count.Hits.Add(1)
+		r.count.Hits.Inc()
 	default:
 		r.count.Misses.Add(1)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/codec"
+	"github.com/bellwethercache/bellwether/internal/striped"
 )
 
 // Stack is the tiers of one cache, bound to its types. The cache makes it; it
@@ -28,7 +29,8 @@ type Config[V any] struct {
 
 // counters of one remote tier.
 type counters struct {
-	Hits, Misses, Errors, Corrupt, Foreign, Skipped atomic.Uint64
+	Hits                                      striped.Counter
+	Misses, Errors, Corrupt, Foreign, Skipped atomic.Uint64
 }
 
 // Stats are the counts of one remote tier since it was made.

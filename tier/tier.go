@@ -44,7 +44,7 @@ type RemoteOptions struct {
 
 	// InFlight bounds how many calls run at once; more of them queue, within
 	// their budget. Keep it below the client's own queue (1024 for valkey-go,
-	// beyond which it ignores contexts). Defaults to 512.
+	// beyond which it ignores contexts). Defaults to 768.
 	InFlight int
 
 	// BreakerFailures is after how many failures in a row the store is not
@@ -70,7 +70,7 @@ func Remote(s backend.Store, opts *RemoteOptions) Tier {
 		t.remote = *opts
 	}
 	t.remote.Budget = cmp.Or(t.remote.Budget, 100*time.Millisecond)
-	t.remote.InFlight = cmp.Or(t.remote.InFlight, 512)
+	t.remote.InFlight = cmp.Or(t.remote.InFlight, 768)
 	t.remote.BreakerFailures = cmp.Or(t.remote.BreakerFailures, 5)
 	t.remote.BreakerOpen = cmp.Or(t.remote.BreakerOpen, time.Second)
 	return t
