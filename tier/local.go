@@ -3,7 +3,9 @@ package tier
 import (
 	"hash/maphash"
 	"math/rand/v2"
+	"reflect"
 	"time"
+	"unsafe"
 
 	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/internal/clock"
@@ -15,11 +17,12 @@ type local[K comparable, V any] struct {
 	memory backend.Memory
 	seed   maphash.Seed
 	salt   uint64 // the seed of integer keys
+	kind   kind
 	maxTTL time.Duration
 }
 
 func newLocal[K comparable, V any](m backend.Memory, maxTTL time.Duration) *local[K, V] {
-	return &local[K, V]{memory: m, seed: maphash.MakeSeed(), salt: rand.Uint64(), maxTTL: maxTTL}
+	return &local[K, V]{memory: m, seed: maphash.MakeSeed(), salt: rand.Uint64(), kind: kindOf[K](), maxTTL: maxTTL}
 }
 
 // node is an entry in memory. Times are clock.Now nanoseconds. fresh comes
@@ -40,17 +43,34 @@ type node[K comparable, V any] struct {
 // Expired implements backend.Node.
 func (n *node[K, V]) Expired() bool { return clock.Now() >= n.until }
 
-// hash is maphash.Comparable, with a short cut for the commonest kinds of key.
+// kind is how keys are hashed.
+type kind uint8
+
+const (
+	anyKey    kind = iota
+	stringKey      // strings, of whatever name
+	wordKey        // integers of 64 bits, of whatever name
+)
+
+func kindOf[K comparable]() kind {
+	switch t := reflect.TypeFor[K](); {
+	case t.Kind() == reflect.String:
+		return stringKey
+	case t.Size() == 8 && (t.Kind() >= reflect.Int && t.Kind() <= reflect.Uintptr):
+		return wordKey
+	}
+	return anyKey
+}
+
+// hash is maphash.Comparable, with short cuts for the commonest kinds of key.
+// They look at the key through a pointer to what its kind is represented as: a
+// type switch on it would cost more than the hash of an integer.
 func (l *local[K, V]) hash(key K) uint64 {
-	switch k := any(&key).(type) { // a pointer: boxing the key itself would allocate
-	case *string:
-		return maphash.String(l.seed, *k)
-	case *int:
-		return mix(uint64(*k) ^ l.salt)
-	case *int64:
-		return mix(uint64(*k) ^ l.salt)
-	case *uint64:
-		return mix(*k ^ l.salt)
+	switch l.kind {
+	case stringKey:
+		return maphash.String(l.seed, *(*string)(unsafe.Pointer(&key)))
+	case wordKey:
+		return mix(*(*uint64)(unsafe.Pointer(&key)) ^ l.salt)
 	}
 	return maphash.Comparable(l.seed, key)
 }

@@ -9,6 +9,9 @@ import (
 	"github.com/bellwethercache/bellwether/internal/striped"
 )
 
+// shut is what Close adds to each count: far below what readers make up for.
+const shut = -1 << 62
+
 // Gate is open until Close. The zero value is ready to use.
 type Gate struct {
 	inside [striped.Stripes]striped.Cell
@@ -21,9 +24,7 @@ type Pass = *striped.Cell
 // Enter reports false once the gate is closing.
 func (g *Gate) Enter() (Pass, bool) {
 	p := &g.inside[striped.Index()%striped.Stripes]
-	p.Add(1)
-	// After the Add: either Close sees us inside, or we see it closed.
-	if g.closed.Load() {
+	if p.Add(1) < 0 { // one step: either Close sees us inside, or we see it closed
 		p.Add(-1)
 		return nil, false
 	}
@@ -41,7 +42,8 @@ func (g *Gate) Close() bool {
 		return false
 	}
 	for i := range g.inside {
-		for g.inside[i].Load() != 0 {
+		g.inside[i].Add(shut)
+		for g.inside[i].Load() != shut {
 			runtime.Gosched()
 		}
 	}
