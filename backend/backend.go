@@ -22,6 +22,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -121,7 +122,9 @@ type Clock interface {
 // loads once per process rather than once per fleet.
 //
 // Each method runs as one atomic step at the server and is safe to repeat with
-// the same token, so that a lost reply never orphans a lease.
+// the same token, so that a lost reply never orphans a lease. The token of
+// Commit, Renew and Release is LeaseReply.Token; Release takes the request's as
+// well, of a Lease whose reply was lost.
 type Leaser interface {
 	// Lease reads key and, when there is no usable value, takes its lease.
 	Lease(ctx context.Context, key string, req LeaseRequest) (LeaseReply, error)
@@ -134,16 +137,22 @@ type Leaser interface {
 	// never creates one.
 	Renew(ctx context.Context, key, token string, ttl time.Duration) (bool, error)
 
-	// Release ends the lease if token still holds it.
-	Release(ctx context.Context, key, token string) (bool, error)
+	// Release ends the lease if token still holds it, and leaves a cool-down
+	// behind if f says that the load has failed.
+	Release(ctx context.Context, key, token string, f Failure) (bool, error)
 }
 
 // LeaseRequest asks for a lease.
 type LeaseRequest struct {
 	Token string        // 32 hexadecimal digits, new for each acquisition
-	Owner string        // names the process, for humans: no "|"
-	Tag   string        // opaque to the store, returned to those who lose: a trace context
+	Owner string        // names the process, for humans: no "|" or line break
+	Tag   string        // opaque to the store, returned to those who lose: a trace context, without line breaks
 	TTL   time.Duration // the lease ends after it unless renewed
+	Usual time.Duration // how long such a load takes, told to those who wait; 0: unknown
+
+	// Watch asks to be told by push when another's lease ends, or somebody else
+	// ends ours. It needs a Watch of the key (Notifier), begun before the request.
+	Watch bool
 
 	// Rejected, if not nil, is a prefix of a value that the caller has read
 	// and cannot use (stale, or not ours). A value that begins with it counts
@@ -151,16 +160,126 @@ type LeaseRequest struct {
 	Rejected []byte
 }
 
-// LeaseReply is one of three answers: Value is not nil (found), Won, or
-// neither (held by another).
+// LeaseReply is one of four answers: Value is not nil (found), Won, Cooling is
+// not nil (the load has just failed), or none of these (held by another).
 type LeaseReply struct {
 	Value []byte // what the key holds
-	Won   bool
-	Fence uint64 // of a won lease: greater than all before it for this key
+
+	Won      bool
+	Fence    uint64 // of a won lease: greater than all before it for this key
+	TookOver bool   // won from a holder whose process is gone
+
+	// Token of a won lease is what Commit, Renew and Release are given to name
+	// this lease alone. The request's token names whatever lease it has won: a
+	// copy of the request that arrives late may have won another, after a
+	// Delete, and what was loaded under the first must not be committed under
+	// that.
+	Token string
+
+	Cooling *Cooling
 
 	// Of a lease that is held elsewhere.
 	Owner     string
 	Tag       string
 	Since     time.Duration // how long it has been held
 	Remaining time.Duration // until it ends unless renewed; negative: it never does
+	Usual     time.Duration // as its holder said
+	Pushed    bool          // its end will be told to the key's Watch
+}
+
+// NameLease makes the LeaseReply.Token of a lease from the token of the request
+// that won it and its fence. Stores compare what they are given with it.
+func NameLease(request string, fence uint64) string {
+	return request + "|" + strconv.FormatUint(fence, 10)
+}
+
+// Failure is what a holder whose load has failed leaves behind. The zero value
+// leaves nothing.
+type Failure struct {
+	// After n failures in a row the key cools down for CoolDown·2ⁿ⁻¹, at most
+	// CoolDownMax: nobody gets its lease, and who asks is told why. A Commit
+	// ends the row; a Set or Delete ends the cool-down.
+	CoolDown, CoolDownMax time.Duration
+
+	Text string // told to those who ask; may be empty
+}
+
+// Cooling says that the load of a key has failed and is not to be tried again
+// for a while.
+type Cooling struct {
+	Failures   int           // in a row
+	RetryAfter time.Duration // until the lease can be had again
+	Text       string        // as the holder that failed said
+}
+
+// Notifier is an optional ability of a [Leaser]: to wake those who wait for a
+// lease when it ends, rather than let them look again and again.
+type Notifier interface {
+	// Watch calls wake when a lease of key ends that a Lease with
+	// LeaseRequest.Watch has found held, when its holder's process is found to
+	// be gone (a Lease then takes it over), when a lease that such a Lease has
+	// won is ended by a Set or Delete, and when a notice may have been lost:
+	// after it, look again, unless the notice says it all. It does no I/O. wake is called from a goroutine of the store's, must not block and
+	// may be called a last time while stop runs.
+	Watch(key string, wake func(Notice)) (stop func())
+
+	// WakeMode says how waiters are woken at the moment.
+	WakeMode() WakeMode
+}
+
+// Notice is what a [Notifier] tells. The zero value says: look again.
+type Notice struct {
+	Value   []byte   // what was committed, if it is small; it belongs to the receiver
+	Cooling *Cooling // the load has failed
+}
+
+// WakeMode is how waiters learn that a lease has ended.
+type WakeMode string
+
+const (
+	WakePoll WakeMode = "poll"          // they look again, with backoff
+	WakePush WakeMode = "push"          // they are told
+	WakeLive WakeMode = "push+liveness" // and are told as well when its holder dies
+)
+
+// MultiLeaser is an optional ability of a [Leaser]: many keys in as few round
+// trips as the server allows. Each key is a step of its own; none is atomic
+// with another. Answers are in the order of the questions.
+type MultiLeaser interface {
+	LeaseMulti(ctx context.Context, asks []LeaseAsk) []LeaseAnswer
+	CommitMulti(ctx context.Context, asks []CommitAsk) []CommitAnswer
+}
+
+// LeaseAsk is one key of a LeaseMulti.
+type LeaseAsk struct {
+	Key string
+	LeaseRequest
+}
+
+// LeaseAnswer answers a LeaseAsk.
+type LeaseAnswer struct {
+	LeaseReply
+	Err error
+}
+
+// CommitAsk is one key of a CommitMulti.
+type CommitAsk struct {
+	Key, Token string
+	Value      []byte
+	TTL        time.Duration
+}
+
+// CommitAnswer answers a CommitAsk.
+type CommitAnswer struct {
+	OK  bool
+	Err error
+}
+
+// Swapper is an optional ability of a [Store]: to replace a value only if it is
+// still the one that was read. Without it a cache cannot mark an entry as
+// stale, and deletes it instead.
+type Swapper interface {
+	// Swap writes value for ttl if what key holds begins with old, and ends
+	// the key's lease in the same step. It reports whether it did.
+	Swap(ctx context.Context, key string, old, value []byte, ttl time.Duration) (bool, error)
 }

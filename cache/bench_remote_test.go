@@ -44,7 +44,7 @@ func benchRemote(b *testing.B, url string, goroutines int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := open[string, benchDoc](b, nil, &cache.Options[string, benchDoc]{TTL: time.Hour}, tier.Remote(store, nil))
+	c := open[string, benchDoc](b, nil, &cache.Options[string, benchDoc]{Policy: cache.Policy{TTL: time.Hour}}, tier.Remote(store, nil))
 	load := func(context.Context, string) (benchDoc, error) {
 		b.Error("the loader was called: not a hit")
 		return benchDoc{}, nil

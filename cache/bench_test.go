@@ -35,7 +35,7 @@ func newBenchCache[K comparable](b *testing.B, keys []K) *cache.Cache[K, benchUs
 		b.Fatal(err)
 	}
 	c, err := cache.New(func(context.Context, K) (benchUser, error) { return benchUser{Name: "n"}, nil },
-		&cache.Options[K, benchUser]{TTL: time.Hour}, tier.Local(m, nil))
+		&cache.Options[K, benchUser]{Policy: cache.Policy{TTL: time.Hour}}, tier.Local(m, nil))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/internal/flight"
 	"github.com/bellwethercache/bellwether/lock"
 	"github.com/bellwethercache/bellwether/tier"
@@ -15,25 +16,39 @@ import (
 
 // LoadFunc loads the value of key from the source. Its context carries the
 // values of the caller that leads the flight, but ends only when every caller
-// has left or the cache is closed. It returns an error that is or wraps
-// [ErrNotFound] when the source has no such key. It must not ask the cache for
-// the key that it is loading.
+// has left, when the lease is lost (with cause [lock.ErrLost]), after
+// Policy.LoadTimeout, or when the cache is closed. It returns an error that is
+// or wraps [ErrNotFound] when the source has no such key. It must not ask the
+// cache for the key that it is loading. [LoadFrom] lets it say more than a
+// value.
 type LoadFunc[K comparable, V any] func(ctx context.Context, key K) (V, error)
 
 // Cache is a typed cache. Make it with [New]; it is safe for concurrent use.
 type Cache[K comparable, V any] struct {
-	load    LoadFunc[K, V]
-	opts    Options[K, V]
-	key     func(K) string
-	panics  bool // hashing a K can panic
-	tiers   *tier.Stack[K, V]
-	locker  *lock.Locker // nil if no tier leases
-	flights flight.Group[outcome[V]]
-	observe flight.Follower[outcome[V]] // follow, bound once
-	fills   sync.Pool                   // of *fill[K, V]
-	writes  keyMutex
-	closed  atomic.Bool
-	count   counters
+	*core[K, V]
+	policy Policy
+	bad    error // the policy that With was asked for makes no sense
+}
+
+// core is what caches of different policies share.
+type core[K comparable, V any] struct {
+	load       LoadFunc[K, V]
+	opts       Options[K, V]
+	key        func(K) string
+	panics     bool // hashing a K can panic
+	tiers      *tier.Stack[K, V]
+	locker     *lock.Locker // nil if no tier leases
+	flights    flight.Group[outcome[V]]
+	observe    flight.Follower[outcome[V]] // follow, bound once
+	fills      sync.Pool                   // of *fill[K, V]
+	writes     keyMutex
+	cooling    cooler
+	slots      chan struct{} // one for each load that runs
+	loaders    sync.WaitGroup
+	refreshing atomic.Int64
+	usual      average // of how long loads take
+	closed     atomic.Bool
+	count      counters
 }
 
 // New returns a cache of the tiers, nearest first, before load. It takes the
@@ -45,8 +60,9 @@ func New[K comparable, V any](load LoadFunc[K, V], opts *Options[K, V], tiers ..
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	c := &Cache[K, V]{load: load, opts: o}
+	c := &core[K, V]{load: load, opts: o, slots: make(chan struct{}, o.MaxLoads)}
 	c.observe = c.follow
+	c.flights.Limit = int64(o.MaxWaiters)
 	var err error
 	if c.key, c.panics, err = keyFunc(o.Key); err != nil {
 		return nil, err
@@ -63,24 +79,36 @@ func New[K comparable, V any](load LoadFunc[K, V], opts *Options[K, V], tiers ..
 	}
 	if c.tiers.Leases() {
 		c.locker = locker
-		c.advise()
+		c.warnOfTTL()
 	}
-	return c, nil
+	return &Cache[K, V]{core: c, policy: o.Policy}, nil
 }
 
-// advise warns of options that work but defeat their purpose.
-func (c *Cache[K, V]) advise() {
-	if ttl := c.locker.TTL(); c.opts.TTL <= ttl && c.opts.Hooks.Warn != nil {
-		c.opts.Hooks.Warn(context.Background(), lock.Warning{
-			Code: lock.WarnEntryTTL,
-			Message: fmt.Sprintf("cache %q: Options.TTL (%v) is not above Options.Lease.TTL (%v): "+
-				"entries may expire while waiters still look for them; make TTL several times the lease's", c.opts.Name, c.opts.TTL, ttl),
-		})
+// With returns a cache with another policy over the same entries, loads and
+// tiers: change sees a copy of this cache's. Make one for each kind of call, or
+// for a single call; it costs an allocation. If the policy makes no sense, the
+// methods of the returned cache say so. Closing one of them closes all. An entry
+// keeps the lifetime that it was stored with: what one policy has not kept beyond
+// its TTL, another cannot serve.
+//
+//	patient := users.With(func(p *cache.Policy) { p.HardTimeout = time.Second })
+func (c *Cache[K, V]) With(change func(p *Policy)) *Cache[K, V] {
+	w := &Cache[K, V]{core: c.core, policy: c.policy, bad: c.bad}
+	if change != nil {
+		change(&w.policy)
 	}
+	w.policy = w.policy.withDefaults()
+	if err := w.policy.validate(); err != nil {
+		w.bad = err
+	}
+	return w
 }
 
-func (c *Cache[K, V]) countWait(next func(context.Context, lock.AcquireDone)) func(context.Context, lock.AcquireDone) {
+func (c *core[K, V]) countWait(next func(context.Context, lock.AcquireDone)) func(context.Context, lock.AcquireDone) {
 	return func(ctx context.Context, info lock.AcquireDone) {
+		if info.TookOver {
+			c.count.takeovers.Add(1)
+		}
 		if info.Waited > 0 {
 			c.count.waits.Add(1)
 			c.count.waitTime.Add(int64(info.Waited))
@@ -109,10 +137,28 @@ func (c *Cache[K, V]) Close() error {
 		fmt.Errorf("cache %q: close: a loader has not returned after its context ended", c.opts.Name))
 	defer cancel()
 	err := c.flights.Close(ctx)
+	if err == nil {
+		err = c.awaitLoaders(ctx)
+	}
 	if c.locker != nil {
 		err = errors.Join(err, c.locker.Close())
 	}
 	return errors.Join(err, c.tiers.Close())
+}
+
+// awaitLoaders waits for loaders that have outlived their flight.
+func (c *core[K, V]) awaitLoaders(ctx context.Context) error {
+	idle := make(chan struct{})
+	go func() { // ends with the last loader
+		c.loaders.Wait()
+		close(idle)
+	}()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // check refuses what no tier should see.
@@ -120,6 +166,8 @@ func (c *Cache[K, V]) check(ctx context.Context, key K) error {
 	switch {
 	case ctx == nil:
 		return ErrNilContext
+	case c.bad != nil:
+		return c.bad
 	case c.closed.Load():
 		return ErrClosed
 	case c.panics && !canCompare(key):
@@ -133,7 +181,7 @@ type leaseDriver[K comparable, V any] struct{ tiers *tier.Stack[K, V] }
 
 func (d leaseDriver[K, V]) Acquire(ctx context.Context, key string, req lock.Request) (lock.Grant, error) {
 	reply, err := d.tiers.Lease(ctx, key, leaseRequest(req))
-	return grant(reply), err
+	return grant(reply.LeaseReply), err
 }
 
 func (d leaseDriver[K, V]) Renew(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
@@ -141,5 +189,39 @@ func (d leaseDriver[K, V]) Renew(ctx context.Context, key, token string, ttl tim
 }
 
 func (d leaseDriver[K, V]) Release(ctx context.Context, key, token string) (bool, error) {
-	return d.tiers.Release(ctx, key, token)
+	return d.tiers.Release(ctx, key, token, backend.Failure{})
 }
+
+func leaseRequest(req lock.Request) backend.LeaseRequest {
+	return backend.LeaseRequest{
+		Token: req.Token, Owner: req.Owner, Tag: req.Tag, TTL: req.TTL, Usual: req.Usual, Watch: req.Watch,
+	}
+}
+
+// grant is a reply without a value in the words of lock.
+func grant(r backend.LeaseReply) lock.Grant {
+	switch {
+	case r.Won:
+		return lock.Grant{Status: lock.Won, Fence: r.Fence, Token: r.Token, TookOver: r.TookOver}
+	case r.Cooling != nil:
+		return lock.Grant{Status: lock.Failed}
+	}
+	return lock.Grant{Status: lock.Held, Pushed: r.Pushed, Holder: lock.Holder{
+		Owner: r.Owner, Tag: r.Tag, Since: r.Since, Remaining: r.Remaining, Usual: r.Usual,
+	}}
+}
+
+// average is an exponentially weighted mean of durations: each counts for an
+// eighth. The zero value knows none.
+type average struct{ ns atomic.Int64 }
+
+func (a *average) add(d time.Duration) {
+	old := a.ns.Load()
+	if old == 0 {
+		a.ns.Store(int64(d))
+		return
+	}
+	a.ns.Store(old + (int64(d)-old)/8)
+}
+
+func (a *average) get() time.Duration { return time.Duration(a.ns.Load()) }

@@ -33,7 +33,7 @@ func TestGetLoadsOnceAndThenHits(t *testing.T) {
 func TestTTLIsExact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		c := open(t, count(&calls, 0), &cache.Options[string, int]{TTL: time.Minute}, memory(t))
+		c := open(t, count(&calls, 0), &cache.Options[string, int]{Policy: cache.Policy{TTL: time.Minute}}, memory(t))
 		want(t, 1)(c.Get(t.Context(), "k"))
 		time.Sleep(time.Minute - 1)
 		want(t, 1)(c.Get(t.Context(), "k"))
@@ -101,13 +101,16 @@ func TestLoaderThatMisbehaves(t *testing.T) {
 		"nil":       {nil, cache.ErrNoLoader},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := open[string, int](t, nil, nil, memory(t))
-			for range 2 { // an error is not cached
-				if v, err := c.GetOrLoad(t.Context(), "k", tc.load); v != 0 || !errors.Is(err, tc.want) {
-					t.Errorf("GetOrLoad = %d, %v, want 0, %v", v, err, tc.want)
+			synctest.Test(t, func(t *testing.T) {
+				c := open[string, int](t, nil, nil, memory(t))
+				for range 2 { // an error is shared for as long as the key cools down
+					if v, err := c.GetOrLoad(t.Context(), "k", tc.load); v != 0 || !errors.Is(err, tc.want) {
+						t.Errorf("GetOrLoad = %d, %v, want 0, %v", v, err, tc.want)
+					}
 				}
-			}
-			want(t, 5)(c.GetOrLoad(t.Context(), "k", fail(func() (int, error) { return 5, nil })))
+				time.Sleep(100 * time.Millisecond)
+				want(t, 5)(c.GetOrLoad(t.Context(), "k", fail(func() (int, error) { return 5, nil })))
+			})
 		})
 	}
 }
@@ -140,7 +143,7 @@ func TestZeroAbsentAndErrorAreDifferent(t *testing.T) {
 				return nil, cache.ErrNotFound
 			}
 			return nil, nil
-		}, &cache.Options[string, *int]{AbsentTTL: time.Second}, memory(t))
+		}, &cache.Options[string, *int]{Policy: cache.Policy{AbsentTTL: time.Second}}, memory(t))
 		for range 3 {
 			if v, err := c.Get(t.Context(), "nil"); v != nil || err != nil {
 				t.Errorf("Get(nil) = %v, %v, want nil, nil: a zero value is a value", v, err)
@@ -270,11 +273,19 @@ func TestBadOptionsAreOneErrorNamingTheField(t *testing.T) {
 		field string
 		opts  opts
 	}{
-		{"Options.TTL", opts{TTL: -1}},
-		{"Options.StaleFor", opts{StaleFor: -1}},
-		{"Options.AbsentTTL", opts{AbsentTTL: -1}},
-		{"Options.Wait", opts{Wait: 9}},
-		{"Options.StaleFor", opts{Wait: cache.ServeStale}},
+		{"Policy.TTL", opts{Policy: cache.Policy{TTL: -1}}},
+		{"Policy.Jitter", opts{Policy: cache.Policy{Jitter: 1}}},
+		{"Policy.StaleWhileRevalidate", opts{Policy: cache.Policy{StaleWhileRevalidate: -1}}},
+		{"Policy.StaleIfError", opts{Policy: cache.Policy{StaleIfError: -1}}},
+		{"Policy.AbsentTTL", opts{Policy: cache.Policy{AbsentTTL: -1}}},
+		{"Policy.RefreshAhead", opts{Policy: cache.Policy{RefreshAhead: math.NaN()}}},
+		{"Policy.XFetch", opts{Policy: cache.Policy{XFetch: math.Inf(1)}}},
+		{"Policy.SoftTimeout", opts{Policy: cache.Policy{SoftTimeout: 1}}},
+		{"Policy.HardTimeout", opts{Policy: cache.Policy{SoftTimeout: 2, HardTimeout: 1, StaleIfError: 1}}},
+		{"Policy.CoolDownMax", opts{Policy: cache.Policy{CoolDown: time.Hour, CoolDownMax: time.Minute}}},
+		{"Policy.Wait", opts{Policy: cache.Policy{Wait: 9}}},
+		{"Options.MaxLoads", opts{MaxLoads: -1}},
+		{"Options.MaxWaiters", opts{MaxWaiters: -1}},
 		{"Options.TTL", opts{Lease: lock.Options{TTL: 1}}},
 		{"Options.Retries", opts{Lease: lock.Options{Retries: -1}}},
 	} {

@@ -15,11 +15,18 @@
 //
 // In the process, callers of one key share one flight: each leaves on its own
 // context, the last one out cancels the load. Between processes, the flight
-// takes a lease at the shared tier, with the same round trip in which it looks
-// a last time; who finds it taken waits with exponential backoff for as long
-// as its holder is alive and renewing it, up to Options.Lease.MaxWait, and
-// then follows Options.Wait. A result is written only while the lease is still
-// held, so a late load never replaces what came after it.
+// takes a lease at the shared tier, in the same round trip in which it looks;
+// who finds it taken is woken when it ends, or looks again with backoff where the
+// store cannot wake, for as long as its holder is alive and renewing it, up to
+// Options.Lease.MaxWait, and then follows Policy.Wait. A result is written only
+// while the lease is still held, so a late load never replaces what came after
+// it.
+//
+// # Freshness and failure
+//
+// [Policy] says how long entries are fresh, what stale ones are good for, when to
+// refresh, how long to wait, and what follows a failure. [Cache.With] has another
+// for some calls. A loader says more than a value through [LoadFrom].
 //
 // # What can go wrong, and what then
 //

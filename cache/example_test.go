@@ -10,7 +10,6 @@ import (
 	"github.com/bellwethercache/bellwether/backend/ristrettostore"
 	"github.com/bellwethercache/bellwether/backend/valkeystore"
 	"github.com/bellwethercache/bellwether/cache"
-	"github.com/bellwethercache/bellwether/lock"
 	"github.com/bellwethercache/bellwether/tier"
 )
 
@@ -49,7 +48,7 @@ func Example_twoTiers() {
 		log.Fatal(err)
 	}
 	weather, err := cache.New(fetchWeather,
-		&cache.Options[string, string]{Name: "weather", TTL: 10 * time.Minute},
+		&cache.Options[string, string]{Name: "weather", Policy: cache.Policy{TTL: 10 * time.Minute}},
 		tier.Local(memory, &tier.LocalOptions{MaxTTL: time.Minute}),
 		tier.Remote(store, nil))
 	if err != nil {
@@ -108,14 +107,4 @@ func ExampleOptions_key() {
 	defer fares.Close()
 	fmt.Println(fares.Get(context.Background(), route{"LHR", "CDG"}))
 	// Output: 6 <nil>
-}
-
-// Serve what is stale rather than let anybody wait while another process loads.
-func ExampleServeStale() {
-	_ = cache.Options[string, string]{
-		TTL:      time.Minute,
-		StaleFor: time.Hour,
-		Wait:     cache.ServeStale,
-		Lease:    lock.Options{TTL: 5 * time.Second, Hooks: lock.Hooks{}},
-	}
 }

@@ -72,8 +72,8 @@ func TestOneLoadForTheFleet(t *testing.T) {
 						t.Errorf("Stats = %+v, want the value in every L1 and no unprotected load", s)
 					}
 				}
-				if len(f.leases) != 0 {
-					t.Errorf("%d leases left", len(f.leases))
+				if !f.free(t, "k") {
+					t.Error("the lease is left")
 				}
 			})
 		})
@@ -82,11 +82,11 @@ func TestOneLoadForTheFleet(t *testing.T) {
 
 func TestPromotionKeepsTheRemainingLifetime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t, 2, 0, cache.Options[string, int]{TTL: time.Minute})
+		f := newFleet(t, 2, 0, cache.Options[string, int]{Policy: cache.Policy{TTL: time.Minute}})
 		want(t, 1)(f.caches[0].Get(t.Context(), "k"))
 		time.Sleep(40 * time.Second)
 		want(t, 1)(f.caches[1].Get(t.Context(), "k")) // from L2, into L1
-		f.set(func() { clear(f.values) })
+		_ = f.store.Delete(t.Context(), "k")
 		time.Sleep(20*time.Second - time.Millisecond)
 		want(t, 1)(f.caches[1].Get(t.Context(), "k"))
 		time.Sleep(time.Millisecond)
@@ -114,7 +114,7 @@ func TestWaitPolicies(t *testing.T) {
 			if d := time.Since(began); d != 30*time.Second {
 				t.Errorf("waited %v, want MaxWait (30s)", d)
 			}
-			if len(f.values) != 0 || len(f.leases) != 1 {
+			if !f.empty(t, "k") || f.free(t, "k") {
 				t.Error("an unprotected load wrote to the shared tier")
 			}
 			want(t, 2)(f.caches[1].Get(t.Context(), "k")) // kept in this process
@@ -122,7 +122,7 @@ func TestWaitPolicies(t *testing.T) {
 	})
 	t.Run("fail fast after the textbook's retries", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			f, end := stuck(t, cache.Options[string, int]{Wait: cache.FailFast, Lease: lock.Options{Retries: 5}})
+			f, end := stuck(t, cache.Options[string, int]{Policy: cache.Policy{Wait: cache.FailFast}, Lease: lock.Options{Retries: 5}})
 			defer end()
 			began := time.Now()
 			_, err := f.caches[1].Get(t.Context(), "k")
@@ -137,7 +137,7 @@ func TestWaitPolicies(t *testing.T) {
 	})
 	t.Run("serve stale at once", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
-			f := newFleet(t, 2, 0, cache.Options[string, int]{TTL: time.Minute, StaleFor: time.Hour, Wait: cache.ServeStale})
+			f := newFleet(t, 2, 0, cache.Options[string, int]{Policy: cache.Policy{TTL: time.Minute, StaleIfError: time.Hour}})
 			for _, c := range f.caches {
 				want(t, 1)(c.Get(t.Context(), "k"))
 			}
@@ -170,7 +170,8 @@ func TestHolderThatFailsFreesTheKeyAtOnce(t *testing.T) {
 				if _, err := f.caches[0].GetOrLoad(t.Context(), "k", func(context.Context, string) (int, error) { return fail() }); err == nil {
 					t.Error("Get = nil, want the loader's error")
 				}
-				if len(f.leases) != 0 {
+				time.Sleep(100 * time.Millisecond) // the cool-down
+				if !f.free(t, "k") {
 					t.Error("the lease was not released")
 				}
 			})
@@ -185,7 +186,7 @@ func TestHolderThatFailsFreesTheKeyAtOnce(t *testing.T) {
 				t.Errorf("Get = %v, want DeadlineExceeded", err)
 			}
 			synctest.Wait()
-			if len(f.leases) != 0 {
+			if !f.free(t, "k") {
 				t.Error("the lease of a load that nobody waits for was not released")
 			}
 		})
@@ -205,27 +206,48 @@ func TestHolderThatDiesIsReplaced(t *testing.T) {
 }
 
 func TestLateLoadNeverReplacesWhatCameAfterIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t, 2, time.Minute, cache.Options[string, int]{})
-		var wg sync.WaitGroup
-		wg.Go(func() { want(t, 1)(f.caches[0].Get(t.Context(), "k")) })
-		synctest.Wait()
-		if err := f.caches[1].Set(t.Context(), "k", 50); err != nil { // another process
-			t.Fatal(err)
-		}
-		wg.Wait()
-		for _, c := range f.caches {
-			want(t, 50)(c.Get(t.Context(), "k"))
-		}
-		if s := f.caches[0].Stats(); s.LeasesLost != 1 {
-			t.Errorf("Stats = %+v, want 1 lease lost", s)
-		}
-	})
+	// A loader that ignores its context goes on and gives its callers what it
+	// loaded; one that heeds it ends, and what came after is looked up.
+	for _, heeds := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFleet(t, 2, time.Minute, cache.Options[string, int]{Policy: cache.Policy{LoadTimeout: time.Hour}})
+			load := func(ctx context.Context, _ string) (int, error) {
+				if heeds {
+					<-ctx.Done()
+					if cause := context.Cause(ctx); !errors.Is(cause, lock.ErrLost) {
+						t.Errorf("cause = %v, want ErrLost", cause)
+					}
+					return 0, ctx.Err()
+				}
+				time.Sleep(time.Minute)
+				return 1, nil
+			}
+			var wg sync.WaitGroup
+			wg.Go(func() {
+				wanted := 1
+				if heeds {
+					wanted = 50
+				}
+				want(t, wanted)(f.caches[0].GetOrLoad(t.Context(), "k", load))
+			})
+			synctest.Wait()
+			if err := f.caches[1].Set(t.Context(), "k", 50); err != nil { // another process
+				t.Fatal(err)
+			}
+			wg.Wait()
+			for _, c := range f.caches {
+				want(t, 50)(c.Get(t.Context(), "k"))
+			}
+			if s := f.caches[0].Stats(); s.LeasesLost != 1 {
+				t.Errorf("Stats = %+v, want 1 lease lost", s)
+			}
+		})
+	}
 }
 
 func TestServerDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := newFleet(t, 2, time.Second, cache.Options[string, int]{TTL: time.Minute})
+		f := newFleet(t, 2, time.Second, cache.Options[string, int]{Policy: cache.Policy{TTL: time.Minute}})
 		f.set(func() { f.down = true })
 		began := time.Now()
 		want(t, 1)(f.caches[0].Get(t.Context(), "k"))
@@ -340,7 +362,8 @@ func TestForeignBytesAreACountedMiss(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			f := newFleet(t, 2, 0, cache.Options[string, int]{})
 			want(t, 1)(f.caches[0].Get(t.Context(), "a"))
-			f.set(func() { f.values["b"] = f.values["a"] })
+			moved, _ := f.store.Get(t.Context(), "a")
+			_ = f.store.Set(t.Context(), "b", moved, time.Hour)
 			want(t, 2)(f.caches[1].Get(t.Context(), "b"))
 			if s := f.caches[1].Stats().Tiers[0]; s.Foreign == 0 {
 				t.Errorf("Stats = %+v, want it counted as foreign", s)
@@ -364,8 +387,8 @@ func TestAdviceOnEntryTTL(t *testing.T) {
 	var got []lock.WarningCode
 	hooks := cache.Hooks{Warn: func(_ context.Context, w lock.Warning) { got = append(got, w.Code) }}
 	s := newServer()
-	open[string, int](t, nil, &cache.Options[string, int]{TTL: time.Second, Hooks: hooks}, s.tier(nil))
-	open[string, int](t, nil, &cache.Options[string, int]{TTL: time.Minute, Hooks: hooks}, s.tier(nil))
+	open[string, int](t, nil, &cache.Options[string, int]{Policy: cache.Policy{TTL: time.Second}, Hooks: hooks}, s.tier(nil))
+	open[string, int](t, nil, &cache.Options[string, int]{Policy: cache.Policy{TTL: time.Minute}, Hooks: hooks}, s.tier(nil))
 	if len(got) != 1 || got[0] != lock.WarnEntryTTL {
 		t.Errorf("warnings = %v, want one %v", got, lock.WarnEntryTTL)
 	}

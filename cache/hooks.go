@@ -25,11 +25,28 @@ type Hooks struct {
 	GetStart func(ctx context.Context, info GetStart) context.Context
 	GetDone  func(ctx context.Context, info GetDone)
 
+	// Tag says what those who wait, in whatever process, are told of the
+	// acquisition that is about to be made in ctx: a trace context, without
+	// line breaks. It comes to their Lock hooks, and to WaitStart and WaitDone.
+	Tag func(ctx context.Context) string
+
 	// FillStart and FillDone surround what the leader of a flight does once
-	// no tier had the value: acquire, load, store. The tag is handed to the
-	// callers that wait for this flight.
-	FillStart func(ctx context.Context, info FillStart) (_ context.Context, tag string)
+	// no tier had the value: acquire, load, store. The first attempt for the
+	// lease may have been made before.
+	FillStart func(ctx context.Context, info FillStart) context.Context
 	FillDone  func(ctx context.Context, info FillDone)
+
+	// RefreshStart and RefreshDone surround a refresh in the background. Its
+	// context has the values of the caller that set it off, who does not wait
+	// for it: it is no part of that caller's work.
+	RefreshStart func(ctx context.Context, info RefreshStart) context.Context
+	RefreshDone  func(ctx context.Context, info RefreshDone)
+
+	// ManyStart and ManyDone surround a GetMany, from the misses of the
+	// in-process tier on. Its flights are told by the hooks above, without
+	// GetStart and GetDone; its one load by LoadStart and LoadDone.
+	ManyStart func(ctx context.Context, info ManyStart) context.Context
+	ManyDone  func(ctx context.Context, info ManyDone)
 
 	// WaitStart and WaitDone surround the wait of a caller that joined
 	// another's flight in this process. Waits for other processes are in Lock.
@@ -40,7 +57,7 @@ type Hooks struct {
 	LoadStart func(ctx context.Context, info LoadStart) context.Context
 	LoadDone  func(ctx context.Context, info LoadDone)
 
-	// WriteStart and WriteDone surround Set and Delete.
+	// WriteStart and WriteDone surround Set, Delete and Expire.
 	WriteStart func(ctx context.Context, info WriteStart) context.Context
 	WriteDone  func(ctx context.Context, info WriteDone)
 
@@ -96,13 +113,17 @@ type GetStart struct{ Key string }
 type GetDone struct {
 	Result   Result
 	Tier     int           // of a hit: 1 is the nearest
-	Age      time.Duration // of a stale value
+	Age      time.Duration // of a hit or stale value
+	Why      error         // of ResultStale: why nothing fresher was to be had, if that is known
 	Degraded bool          // a tier gave no answer
 	Err      error         // of ResultError and ResultNegative
 }
 
 // FillStart is the info of [Hooks].FillStart.
-type FillStart struct{ Key string }
+type FillStart struct {
+	Key   string
+	Began time.Time // of the first attempt for the lease, if it was made before; else zero
+}
 
 // FillDone is the info of [Hooks].FillDone.
 type FillDone struct {
@@ -111,9 +132,28 @@ type FillDone struct {
 	Err     error
 }
 
+// RefreshStart is the info of [Hooks].RefreshStart.
+type RefreshStart struct{ Key string }
+
+// RefreshDone is the info of [Hooks].RefreshDone.
+type RefreshDone struct {
+	Result Result // ResultLoaded, ResultFilled (another has done it), or ResultError
+	Err    error  // nil also if another process sees to it
+}
+
+// ManyStart is the info of [Hooks].ManyStart.
+type ManyStart struct{ Keys int } // that memory did not have
+
+// ManyDone is the info of [Hooks].ManyDone.
+type ManyDone struct {
+	Found  int // of the keys: with a value
+	Absent int // not found
+	Err    error
+}
+
 // WaitStart is the info of [Hooks].WaitStart.
 type WaitStart struct {
-	Tag string // of the flight's leader: its lock's, else its fill's; may be empty
+	Tag string // what Hooks.Tag said for the flight's leader; may be empty
 }
 
 // WaitDone is the info of [Hooks].WaitDone.
@@ -121,22 +161,27 @@ type WaitDone struct {
 	Tag      string // as in WaitStart, but as of now: a leader's lock is known later
 	Waited   time.Duration
 	Canceled bool // the caller left on its own context
+	Stale    bool // it was given a stale value instead
 	Err      error
 }
 
 // LoadStart is the info of [Hooks].LoadStart.
-type LoadStart struct{ Role Role }
+type LoadStart struct {
+	Role Role
+	Keys int // 1, or more in a GetMany
+}
 
 // LoadDone is the info of [Hooks].LoadDone.
 type LoadDone struct {
 	Role     Role
+	Keys     int
 	Duration time.Duration
 	Err      error // as the loader returned it, a *PanicError or ErrGoexit
 }
 
 // WriteStart is the info of [Hooks].WriteStart.
 type WriteStart struct {
-	Op  tier.Op // tier.OpSet or tier.OpDelete
+	Op  tier.Op // tier.OpSet, tier.OpDelete or tier.OpExpire
 	Key string
 }
 

@@ -11,10 +11,17 @@ import (
 // give a tag, a's is used.
 func JoinHooks(a, b Hooks) Hooks {
 	return Hooks{
-		GetStart:   then(a.GetStart, b.GetStart),
-		GetDone:    both(a.GetDone, b.GetDone),
-		FillStart:  tagged(a.FillStart, b.FillStart),
-		FillDone:   both(a.FillDone, b.FillDone),
+		GetStart:  then(a.GetStart, b.GetStart),
+		GetDone:   both(a.GetDone, b.GetDone),
+		Tag:       either(a.Tag, b.Tag),
+		FillStart: then(a.FillStart, b.FillStart),
+		FillDone:  both(a.FillDone, b.FillDone),
+		ManyStart: then(a.ManyStart, b.ManyStart),
+		ManyDone:  both(a.ManyDone, b.ManyDone),
+
+		RefreshStart: then(a.RefreshStart, b.RefreshStart),
+		RefreshDone:  both(a.RefreshDone, b.RefreshDone),
+
 		WaitStart:  then(a.WaitStart, b.WaitStart),
 		WaitDone:   both(a.WaitDone, b.WaitDone),
 		LoadStart:  then(a.LoadStart, b.LoadStart),
@@ -61,6 +68,22 @@ func then[I any](a, b startFunc[I]) startFunc[I] {
 		return a
 	}
 	return func(ctx context.Context, info I) context.Context { return b(a(ctx, info), info) }
+}
+
+// either gives a's tag, or b's if that is empty.
+func either(a, b func(context.Context) string) func(context.Context) string {
+	if a == nil {
+		return b
+	}
+	if b == nil {
+		return a
+	}
+	return func(ctx context.Context) string {
+		if tag := a(ctx); tag != "" {
+			return tag
+		}
+		return b(ctx)
+	}
 }
 
 type tagFunc[I any] = func(context.Context, I) (context.Context, string)

@@ -1,10 +1,12 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/bellwethercache/bellwether/backend"
@@ -14,115 +16,65 @@ import (
 	"github.com/bellwethercache/bellwether/tier"
 )
 
-// fill is the work of one flight: look, acquire, load, store.
-type fill[K comparable, V any] struct {
-	call  flight.Call[outcome[V]]
-	cache *Cache[K, V]
-	key   K
-	skey  string
-	load  LoadFunc[K, V]
-
-	probed   bool           // probe went to its end
-	stale    *tier.Entry[V] // usable if nothing better is to be had
-	seen     []byte         // begins what the shared tier holds and we cannot use
-	degraded error          // why the shared tier gave no answer
-}
-
-// newFill takes one that a remote hit has left behind, if there is one.
-func (c *Cache[K, V]) newFill(key K, load LoadFunc[K, V]) *fill[K, V] {
-	f, _ := c.fills.Get().(*fill[K, V])
-	if f == nil {
-		f = new(fill[K, V])
-	}
-	f.cache, f.key, f.skey, f.load = c, key, c.key(key), load
-	return f
-}
-
-// freeFill keeps f for the next, if it led a flight that nobody joined and
-// that ended where it began, or never led one.
-func (c *Cache[K, V]) freeFill(f *fill[K, V], followed bool) {
-	if followed || f.call.Reset() {
-		*f = fill[K, V]{}
-		c.fills.Put(f)
-	}
-}
-
-// Probe looks in all tiers, on the leader's own goroutine.
-//
-// The nearest tier is looked at again, because between this caller's miss and
-// its flight another flight may have begun, filled it and ended:
-//
-//	1 A misses                    4 B's flight fills L1 and ends
-//	2 B misses                    5 A finds no flight, leads its own
-//	3 B's flight loads            6 A would load a second time
-func (f *fill[K, V]) Probe(ctx context.Context, call *flight.Call[outcome[V]]) (out outcome[V], ok bool, err error) {
-	tiers := f.cache.tiers
-	if e, ok := tiers.Local(f.key); ok {
-		if e.Fresh() {
-			out, err = hit(&e, ResultHit, 1)
-			return out, true, err
-		}
-		stale := e
-		f.stale = &stale
-	}
-	look, index, err := tiers.Remote(ctx, f.skey)
-	if ctx.Err() != nil {
-		return out, false, nil // a follower's context may still live: run begins anew
-	}
-	f.probed, f.degraded = true, err
-	if look.Found && look.Entry.Fresh() {
-		if index > 1 {
-			e := look.Entry
-			f.promote(ctx, call, &e, index)
-		}
-		out, err = hit(&look.Entry, ResultHit, index)
-		return out, true, err
-	}
-	f.reject(&look)
-	return out, false, nil
-}
-
-// reject remembers what was found and cannot be served as fresh.
-func (f *fill[K, V]) reject(look *tier.Lookup[V]) {
-	f.seen = look.Seen
-	if look.Found {
-		e := look.Entry
-		f.stale = &e
-	}
-}
-
-// promote writes what tier index held to the tiers above it.
-func (f *fill[K, V]) promote(ctx context.Context, call *flight.Call[outcome[V]], e *tier.Entry[V], index int) {
-	kept := call.Publish(func() { f.cache.tiers.SetLocal(f.key, e) })
-	if kept && index > 0 {
-		_ = f.cache.tiers.SetRemote(ctx, f.skey, e, index) // reported to Hooks.Tier
-	}
-}
-
-// Run goes on where Probe found nothing. It runs on the flight's goroutine.
+// Run goes on where Probe found nothing. It runs on the flight's goroutine. A
+// load whose lease was lost may have been ended by that: then somebody has set,
+// deleted or taken over the key, and what that has led to is worth a look.
 func (f *fill[K, V]) Run(ctx context.Context, call *flight.Call[outcome[V]]) (out outcome[V], err error) {
+	if f.background {
+		defer f.cache.refreshing.Add(-1)
+	}
+	defer f.Drop()
+	for range 3 {
+		if out, err = f.run(ctx, call); !errors.Is(err, errLost) {
+			return out, err
+		}
+		f.probed, f.found, f.cooling, f.seen = false, nil, nil, nil
+	}
+	return out, err
+}
+
+// errLost ends a load whose context was ended by the loss of its lease.
+var errLost = fmt.Errorf("cache: the loader gave up: %w", lock.ErrLost)
+
+func (f *fill[K, V]) run(ctx context.Context, call *flight.Call[outcome[V]]) (out outcome[V], err error) {
+	c := f.cache
+	hooks := &c.opts.Hooks
+	if f.background && hooks.RefreshStart != nil {
+		ctx = hooks.RefreshStart(ctx, RefreshStart{Key: f.skey})
+	}
+	if f.background && hooks.RefreshDone != nil {
+		ctx := ctx // not the fill's
+		defer func() { hooks.RefreshDone(ctx, RefreshDone{Result: out.result, Err: quiet(err)}) }()
+	}
 	if !f.probed {
-		if out, ok, err := f.Probe(ctx, call); ok || ctx.Err() != nil {
+		if out, ok, err := f.look(ctx, call); ok || ctx.Err() != nil {
 			return out, errors.Join(err, context.Cause(ctx))
 		}
 	}
-	role := RoleWaiter
-	hooks := &f.cache.opts.Hooks
-	if hooks.FillStart != nil {
-		var tag string
-		ctx, tag = hooks.FillStart(ctx, FillStart{Key: f.skey})
-		call.SetTag(tag)
+	if f.stale != nil && !f.background {
+		call.Offer(*stale(f.stale, 0, nil))
 	}
+	role := RoleWaiter
+	if hooks.FillStart != nil {
+		info := FillStart{Key: f.skey}
+		if f.first != nil {
+			info.Began = f.first.Asked
+		}
+		ctx = hooks.FillStart(ctx, info)
+	}
+	f.introduce(ctx, call)
 	if hooks.FillDone != nil {
 		err = ErrGoexit // stands if the loader never returns
-		defer func() { hooks.FillDone(ctx, FillDone{Role: role, Waiters: call.Joined(), Err: err}) }()
+		defer func() { hooks.FillDone(ctx, FillDone{Role: role, Waiters: call.Joined(), Err: quiet(err)}) }()
 	}
-	lease, out, err := f.acquire(ctx, call)
-	if out.result != ResultError || err != nil {
-		return out, err
+	lease, err := f.acquire(ctx, call)
+	if lease == nil {
+		if out, done, err := f.outcomeOf(ctx, call, err); done {
+			return out, err
+		}
 	}
 	role = RoleUnprotected
-	if lease != nil || !f.cache.tiers.Leases() {
+	if lease != nil || !c.tiers.Leases() {
 		role = RoleHolder
 	}
 	if lease != nil {
@@ -133,125 +85,255 @@ func (f *fill[K, V]) Run(ctx context.Context, call *flight.Call[outcome[V]]) (ou
 	return f.loadAndStore(ctx, call, lease, role)
 }
 
-// acquire gets the lease, or the value that makes it needless (then the
-// outcome has a result). Neither, and no error, means: load without a lease.
-func (f *fill[K, V]) acquire(ctx context.Context, call *flight.Call[outcome[V]]) (lease *lock.Lease, out outcome[V], err error) {
-	c := f.cache
-	if c.locker == nil || f.degraded != nil {
-		return nil, out, nil
+// introduce tells followers whom they wait for, where no request for a lease has
+// done so.
+func (f *fill[K, V]) introduce(ctx context.Context, call *flight.Call[outcome[V]]) {
+	if tag := f.cache.opts.Hooks.Tag; tag != nil && f.first == nil {
+		call.SetTag(tag(ctx))
 	}
-	var found *tier.Entry[V]
-	try := func(ctx context.Context, req lock.Request) (lock.Grant, error) {
-		call.SetTag(req.Tag)
-		reply, err := f.lease(ctx, req)
-		if reply.Lookup.Found {
-			found = &reply.Lookup.Entry
-		}
-		return grant(reply), err
-	}
-	serveStale := c.opts.Wait == ServeStale && f.stale != nil
-	if serveStale {
-		lease, err = c.locker.TryAcquireFunc(ctx, f.skey, try)
-	} else {
-		lease, err = c.locker.AcquireFunc(ctx, f.skey, try)
-	}
-	switch {
-	case err == nil:
-		return lease, out, nil
-	case errors.Is(err, lock.ErrFilled):
-		f.promote(ctx, call, found, 0)
-		out, err = hit(found, ResultFilled, 0)
-		return nil, out, err
-	case ctx.Err() != nil:
-		return nil, out, context.Cause(ctx)
-	case errors.Is(err, lock.ErrHeld) && serveStale:
-		out, err = hit(f.stale, ResultStale, 0)
-		return nil, out, err
-	case errors.Is(err, lock.ErrHeld) && c.opts.Wait == FailFast:
-		return nil, out, fmt.Errorf("%w: %w", ErrInProgress, err)
-	case errors.Is(err, lock.ErrClosed):
-		return nil, out, err
-	}
-	if !errors.Is(err, lock.ErrHeld) {
-		f.degraded = err
-	}
-	return nil, out, nil
 }
 
-// lease asks once, and a second time if what it found is no better than what
-// was seen before.
-func (f *fill[K, V]) lease(ctx context.Context, req lock.Request) (reply tier.LeaseReply[V], err error) {
-	for range 2 {
-		ask := leaseRequest(req)
-		ask.Rejected = f.seen
-		reply, err = f.cache.tiers.Lease(ctx, f.skey, ask)
-		if err != nil || reply.Value == nil || reply.Lookup.Found && reply.Lookup.Entry.Fresh() {
-			return reply, err
-		}
-		f.reject(&reply.Lookup)
-		reply.Lookup.Found, reply.Value = false, nil // held, as far as the caller is concerned
+// quiet hides from hooks what is no failure of anything.
+func quiet(err error) error {
+	if errors.Is(err, errAgain) {
+		return nil
 	}
-	return reply, nil
+	return err
+}
+
+// look is Probe on the flight's goroutine. A refresh goes on unless the tiers
+// hold something better than what it is to refresh.
+func (f *fill[K, V]) look(ctx context.Context, call *flight.Call[outcome[V]]) (out outcome[V], ok bool, err error) {
+	if !f.background {
+		return f.Probe(ctx, call)
+	}
+	look, err := f.cache.tiers.Look(ctx, f.skey, false, nil)
+	if ctx.Err() != nil {
+		return out, false, nil
+	}
+	f.probed, f.degraded = true, err
+	if e := &look.Entry; look.Found && e.Fresh() && (e.Absent || newer(e, f.stale)) {
+		f.promote(ctx, call, e, look.Index)
+		out, err = hit(e, ResultFilled, look.Index)
+		return out, true, err
+	}
+	f.seen = look.Seen
+	if look.Found && !look.Entry.Absent {
+		f.useStale(&look.Entry)
+		f.know(&look.Entry)
+	}
+	return out, false, nil
+}
+
+// newer reports whether e was loaded or set after what is to be refreshed. The
+// fence decides where both have one; ages are known to a round trip.
+func newer[V any](e, old *tier.Entry[V]) bool {
+	if old.Fence != 0 && e.Fence != 0 {
+		return e.Fence > old.Fence
+	}
+	return e.Age < old.Age-100*time.Millisecond
 }
 
 // loadAndStore calls the loader and keeps what it returns.
-func (f *fill[K, V]) loadAndStore(ctx context.Context, call *flight.Call[outcome[V]], lease *lock.Lease, role Role) (outcome[V], error) {
+func (f *fill[K, V]) loadAndStore(ctx context.Context, call *flight.Call[outcome[V]], lease *lock.Lease, role Role) (out outcome[V], err error) {
 	c := f.cache
-	out := outcome[V]{result: ResultLoaded, degraded: f.degraded != nil}
-	v, cost, err := f.callLoader(ctx, role)
-	e := &tier.Entry[V]{Value: v, Cost: cost, FreshFor: c.opts.TTL, LivesFor: c.opts.TTL + c.opts.StaleFor}
-	switch {
-	case err != nil && errors.Is(err, ErrNotFound):
-		if c.opts.AbsentTTL == 0 {
-			return out, err
-		}
-		e = &tier.Entry[V]{Absent: true, Cost: cost, FreshFor: c.opts.AbsentTTL, LivesFor: c.opts.AbsentTTL}
-	case err != nil:
-		return out, f.wrap(err)
-	default:
-		out.value = v
+	loadCtx, fence := ctx, uint64(0)
+	if lease != nil {
+		loadCtx, fence = lease.Context(), lease.Fence()
 	}
-	f.store(ctx, call, lease, e)
+	stop := f.guard(loadCtx, call, lease)
+	if usual := c.usual.get(); usual > 0 {
+		call.Announce(usual, false)
+	}
+	said := newLoad(cmp.Or(f.known, f.stale), fence)
+	v, cost, err := f.callLoader(loadCtx, role, said)
+	stop()
+	if err != nil && lease != nil && errors.Is(context.Cause(loadCtx), lock.ErrLost) && ctx.Err() == nil {
+		c.count.leasesLost.Add(1)
+		return out, errLost
+	}
+	out, e, err := f.judge(v, cost, err, said)
+	switch {
+	case e != nil:
+		f.store(ctx, call, lease, e)
+	case err != nil && !errors.Is(err, ErrNotFound):
+		return f.fail(ctx, lease, err)
+	}
 	return out, err
 }
 
+// guard looks, whenever somebody may have ended the lease, whether it is still
+// ours: the watch that waited for another's now tells of our own. Who comes once
+// it is lost is to have what took it away, so the flight takes nobody in any more.
+func (f *fill[K, V]) guard(ctx context.Context, call *flight.Call[outcome[V]], lease *lock.Lease) (stop func()) {
+	if lease == nil {
+		f.endWatch()
+		return func() {}
+	}
+	retire := context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), lock.ErrLost) {
+			call.Retire()
+		}
+	})
+	var wake chan struct{}
+	if f.watch != nil {
+		wake = f.watch.wake
+	}
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	if wake != nil {
+		wg.Go(func() { // ends with the load
+			for {
+				select {
+				case <-wake:
+					_ = lease.Renew(ctx) // which ends the lease if it was lost
+				case <-done:
+					return
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+	return func() {
+		close(done)
+		wg.Wait()
+		f.endWatch()
+		retire()
+	}
+}
+
+// judge says what a loader's result means for callers, and what of it is to be
+// stored; nil: nothing.
+func (f *fill[K, V]) judge(v V, cost time.Duration, err error, said *Load[V]) (out outcome[V], e *tier.Entry[V], _ error) {
+	p := &f.cache.policy
+	out = outcome[V]{result: ResultLoaded, degraded: f.degraded != nil}
+	switch {
+	case err == nil:
+		out.value = v
+		e = said.entry(p, v, cost)
+	case !errors.Is(err, ErrNotFound):
+		return out, nil, err
+	case p.AbsentTTL > 0:
+		e = &tier.Entry[V]{Absent: true, Cost: cost, FreshFor: p.AbsentTTL, LivesFor: p.AbsentTTL}
+	}
+	f.cache.cooling.forget(f.skey)
+	if e != nil {
+		out.meta = e.Meta
+		f.setDue(e)
+	}
+	return out, e, err
+}
+
+// fail deals with a load that failed: its key cools down, unless it was its
+// callers who gave it up, and a stale value is better than none.
+func (f *fill[K, V]) fail(ctx context.Context, lease *lock.Lease, err error) (outcome[V], error) {
+	c := f.cache
+	p := &c.policy
+	cause := err
+	err = f.wrap(err)
+	if ctx.Err() == nil && p.CoolDown > 0 && !errors.Is(err, ErrNoLoader) {
+		c.cooling.note(f.skey, p, err)
+		if lease != nil {
+			failure := backend.Failure{CoolDown: jitter(p.CoolDown), CoolDownMax: jitter(p.CoolDownMax)}
+			if text := c.opts.FailureText; text != nil {
+				failure.Text = text(cause)
+			}
+			ctx = context.WithoutCancel(ctx)
+			_ = lease.Settle(ctx, func(ctx context.Context) (bool, error) { // reported to Hooks.Lock
+				return c.tiers.Release(ctx, f.skey, lease.Token(), failure)
+			})
+		}
+	}
+	return f.orStale(err)
+}
+
 func (f *fill[K, V]) wrap(err error) error {
-	if _, panicked := err.(*PanicError); panicked || err == ErrGoexit { //nolint:errorlint // ours, not one the loader passed on
+	if _, panicked := err.(*PanicError); panicked || err == ErrGoexit || err == ErrLoadTimeout || err == ErrNoLoader { //nolint:errorlint // ours, not one the loader passed on
 		return err
 	}
 	return &LoadError{Cache: f.cache.opts.Name, Err: err}
 }
 
-// callLoader runs the loader, turning a panic into an error. A Goexit passes
-// through; the flight turns it into one.
-func (f *fill[K, V]) callLoader(ctx context.Context, role Role) (v V, cost time.Duration, err error) {
+// loaded is what came of a call of a loader.
+type loaded[V any] struct {
+	val V
+	err error
+}
+
+// callLoader runs the loader, for LoadTimeout at most, turning a panic or a
+// Goexit into an error. It waits for a slot first.
+func (f *fill[K, V]) callLoader(ctx context.Context, role Role, said *Load[V]) (v V, cost time.Duration, err error) {
 	c := f.cache
 	if f.load == nil {
 		return v, 0, ErrNoLoader
 	}
-	if h := c.opts.Hooks.LoadStart; h != nil {
-		ctx = h(ctx, LoadStart{Role: role})
-	}
-	began := clock.Now()
-	err = ErrGoexit
-	defer func() {
-		if p := recover(); p != nil {
-			err = &PanicError{Value: p, Stack: debug.Stack()}
-		}
-		cost = time.Duration(clock.Now() - began)
-		c.count.load(role, cost, err)
-		if h := c.opts.Hooks.LoadDone; h != nil {
-			h(ctx, LoadDone{Role: role, Duration: cost, Err: err})
-		}
-	}()
-	v, err = f.load(ctx, f.key)
-	return v, cost, err
+	ctx = context.WithValue(ctx, loadKey{}, said)
+	return runLoader(ctx, c.core, &c.policy, LoadStart{Role: role, Keys: 1}, func(ctx context.Context) (V, error) {
+		return f.load(ctx, f.key)
+	})
 }
 
-func (n *counters) load(role Role, took time.Duration, err error) {
+// runLoader is callLoader for any kind of loader.
+func runLoader[K comparable, V, R any](ctx context.Context, c *core[K, V], p *Policy, info LoadStart, load func(context.Context) (R, error)) (r R, cost time.Duration, err error) {
+	select {
+	case c.slots <- struct{}{}:
+	case <-ctx.Done():
+		return r, 0, context.Cause(ctx)
+	}
+	if h := c.opts.Hooks.LoadStart; h != nil {
+		ctx = h(ctx, info)
+	}
+	began := clock.Now()
+	defer func() {
+		cost = time.Duration(clock.Now() - began)
+		c.countLoad(info.Role, cost, err)
+		if h := c.opts.Hooks.LoadDone; h != nil {
+			h(ctx, LoadDone{Role: info.Role, Keys: info.Keys, Duration: cost, Err: err})
+		}
+	}()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan loaded[R], 1)
+	c.loaders.Add(1)
+	go func() { // ends with the loader; Close waits for it
+		defer c.loaders.Done()
+		defer func() { <-c.slots }()
+		l := loaded[R]{err: ErrGoexit} // stands if the loader never returns
+		defer func() {
+			if p := recover(); p != nil {
+				l.err = &PanicError{Value: p, Stack: debug.Stack()}
+			}
+			done <- l
+		}()
+		l.val, l.err = load(ctx)
+	}()
+	var deadline <-chan time.Time
+	if p.LoadTimeout > 0 {
+		t := time.NewTimer(p.LoadTimeout)
+		defer t.Stop()
+		deadline = t.C
+	}
+	select {
+	case l := <-done:
+		return l.val, 0, l.err
+	case <-deadline:
+		// Not waited for: it may ignore its context, and its key must not.
+		cancel(ErrLoadTimeout)
+		c.count.loadTimeouts.Add(1)
+		return r, 0, ErrLoadTimeout
+	}
+}
+
+func (c *core[K, V]) countLoad(role Role, took time.Duration, err error) {
+	n := &c.count
 	n.loads.Add(1)
 	n.loadTime.Add(int64(took))
-	if err != nil && !errors.Is(err, ErrNotFound) {
+	n.longest(took)
+	switch {
+	case err == nil || errors.Is(err, ErrNotFound):
+		c.usual.add(took)
+	default:
 		n.loadErrors.Add(1)
 	}
 	if role == RoleUnprotected {
@@ -267,37 +349,42 @@ func (f *fill[K, V]) store(ctx context.Context, call *flight.Call[outcome[V]], l
 	switch {
 	case lease != nil:
 		e.Fence = lease.Fence()
-		err := lease.Settle(ctx, func(ctx context.Context) (bool, error) {
-			return c.tiers.Commit(ctx, f.skey, lease.Token(), e)
-		})
-		switch {
-		case errors.Is(err, lock.ErrLost):
-			// Another load, a Set or a Delete has come after ours.
-			c.count.leasesLost.Add(1)
+		ok, err := c.tiers.Commit(ctx, f.skey, lease.Token(), e)
+		if f.committed(ctx, lease, ok, err) {
 			return
-		case err != nil && !errors.Is(err, backend.ErrUnavailable):
-			_, _ = c.tiers.Release(ctx, f.skey, lease.Token()) // too large, no room: it stays here only
 		}
 	case !c.tiers.Leases():
-		_ = c.tiers.SetRemote(ctx, f.skey, e, 0) // reported to Hooks.Tier
+		f.shared(c.tiers.SetRemote(ctx, f.skey, e, 0))
 	}
 	// Unprotected, only this process keeps it: elsewhere it could overwrite
 	// what a holder, a Set or a Delete has done meanwhile.
 	call.Publish(func() { c.tiers.SetLocal(f.key, e) })
 }
 
-func leaseRequest(req lock.Request) backend.LeaseRequest {
-	return backend.LeaseRequest{Token: req.Token, Owner: req.Owner, Tag: req.Tag, TTL: req.TTL}
+// shared counts an entry that could not be written to the shared tier. The error
+// itself is reported to Hooks.Tier.
+func (f *fill[K, V]) shared(err error) {
+	if err != nil {
+		f.cache.count.notStored.Add(1)
+	}
 }
 
-func grant[V any](r tier.LeaseReply[V]) lock.Grant {
+// committed ends a lease whose commit was tried. It reports whether the lease
+// was lost.
+func (f *fill[K, V]) committed(ctx context.Context, lease *lock.Lease, ok bool, err error) (lost bool) {
+	c := f.cache
+	_ = lease.Settle(ctx, func(context.Context) (bool, error) { return ok, err }) // reported to Hooks.Lock
 	switch {
-	case r.Lookup.Found:
-		return lock.Grant{Status: lock.Filled}
-	case r.Won:
-		return lock.Grant{Status: lock.Won, Fence: r.Fence}
+	case err == nil && !ok:
+		// Another load, a Set or a Delete has come after ours.
+		c.count.leasesLost.Add(1)
+		return true
+	case errors.Is(err, backend.ErrUnavailable):
+		c.count.notStored.Add(1)
+		c.locker.Abandon(ctx, f.skey, lock.Request{Token: lease.Token()}) // it may only have been slow
+	case err != nil: // too large, no room: it stays here only
+		c.count.notStored.Add(1)
+		_, _ = c.tiers.Release(ctx, f.skey, lease.Token(), backend.Failure{})
 	}
-	return lock.Grant{Status: lock.Held, Holder: lock.Holder{
-		Owner: r.Owner, Tag: r.Tag, Since: r.Since, Remaining: r.Remaining,
-	}}
+	return false
 }

@@ -2,8 +2,10 @@ package cache
 
 import (
 	"cmp"
+	"context"
 	"fmt"
-	"time"
+	"hash/fnv"
+	"reflect"
 
 	"github.com/bellwethercache/bellwether/codec"
 	"github.com/bellwethercache/bellwether/lock"
@@ -16,16 +18,12 @@ type Options[K comparable, V any] struct {
 	// Defaults to "cache".
 	Name string
 
-	// TTL is how long an entry is fresh. Defaults to 5 min.
-	TTL time.Duration
+	// Policy is what the cache does about freshness, failure and waiting.
+	Policy Policy
 
-	// StaleFor is how long beyond TTL an entry is kept as stale, for the
-	// ServeStale policy. Defaults to 0: not kept.
-	StaleFor time.Duration
-
-	// AbsentTTL is how long the answer of a loader that returned ErrNotFound
-	// is kept. Defaults to 0: not kept, the next Get asks again.
-	AbsentTTL time.Duration
+	// LoadMany loads many keys at once, for GetMany. Defaults to the loader
+	// given to New, called for each key.
+	LoadMany LoadManyFunc[K, V]
 
 	// Key turns a key into the string under which other processes find its
 	// entry. Two different keys must give two different strings. Strings and
@@ -38,38 +36,38 @@ type Options[K comparable, V any] struct {
 
 	// Schema names the shape of V in shared entries. Change it when V changes
 	// so that old bytes would decode into a wrong value: entries of another
-	// schema are misses. Defaults to 0.
+	// schema are misses. Defaults to a hash of V's name with its package, which
+	// tells apart caches of different types that share a namespace by mistake.
 	Schema uint32
 
 	// Lease is the policy of the lease that guards a load between processes.
-	// Its Hooks are not used: set Hooks.Lock.
+	// Its Hooks and Usual are not used: set Hooks.Lock; how long a load
+	// usually takes is measured.
 	Lease lock.Options
 
-	// Wait is what a caller does when another process still loads the key
-	// after Lease.MaxWait (or Lease.Retries). Defaults to LoadAnyway.
-	Wait WaitPolicy
+	// MaxLoads bounds the loads that run at once in this process; more of
+	// them queue. Defaults to 1000.
+	MaxLoads int
+
+	// MaxWaiters bounds the callers of this process that memory could not
+	// serve at once. Beyond it they get what is stale, or ErrOverloaded.
+	// Defaults to 100,000.
+	MaxWaiters int
+
+	// FailureText is what callers in other processes are told of a load's
+	// failure, through the shared tier. An error's message may quote what
+	// should not be there. Defaults to nothing.
+	FailureText func(error) string
 
 	// Hooks observe the cache.
 	Hooks Hooks
 }
 
-// WaitPolicy says what follows when another process holds the lease for longer
-// than a caller may wait.
-type WaitPolicy uint8
-
-const (
-	// LoadAnyway loads without the lease. The value is kept in this process
-	// only: the holder's, or a Set, must not be overwritten.
-	LoadAnyway WaitPolicy = iota
-
-	// FailFast returns ErrInProgress.
-	FailFast
-
-	// ServeStale returns the stale value, at once if there is one, without
-	// waiting at all. Without one it waits and then loads anyway. It needs
-	// StaleFor.
-	ServeStale
-)
+// LoadManyFunc loads the values of keys from the source. What it leaves out of
+// its result is not found, unless it returns an error as well: then those keys
+// have failed, and those in the result have not. Its context is as for a
+// [LoadFunc]; see [LoadFor].
+type LoadManyFunc[K comparable, V any] func(ctx context.Context, keys []K) (map[K]V, error)
 
 func (o *Options[K, V]) withDefaults() Options[K, V] {
 	var v Options[K, V]
@@ -77,30 +75,36 @@ func (o *Options[K, V]) withDefaults() Options[K, V] {
 		v = *o
 	}
 	v.Name = cmp.Or(v.Name, "cache")
-	v.TTL = cmp.Or(v.TTL, 5*time.Minute)
+	v.Policy = v.Policy.withDefaults()
+	v.Schema = cmp.Or(v.Schema, schemaOf(reflect.TypeFor[V]()))
+	v.MaxLoads = cmp.Or(v.MaxLoads, 1000)
+	v.MaxWaiters = cmp.Or(v.MaxWaiters, 100_000)
 	if v.Codec == nil {
 		v.Codec = codec.JSON[V]()
 	}
+	v.Lease.Usual = 0
 	v.Lease.Hooks = v.Hooks.Lock
 	v.Lease.Hooks.Warn = v.Hooks.Warn
 	return v
 }
 
+// schemaOf hashes (FNV-1a) the name of a type.
+func schemaOf(t reflect.Type) uint32 {
+	h := fnv.New32a()
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice && t.Name() == "" {
+		_, _ = h.Write([]byte(t.Kind().String()))
+		t = t.Elem()
+	}
+	_, _ = h.Write([]byte(t.PkgPath() + "." + t.String()))
+	return h.Sum32()
+}
+
 func (o *Options[K, V]) validate() error {
-	bad := func(field, rule string, is any) error {
-		return fmt.Errorf("cache: Options.%s: %s, is %v", field, rule, is)
-	}
 	switch {
-	case o.TTL < 0:
-		return bad("TTL", "must not be negative", o.TTL)
-	case o.StaleFor < 0:
-		return bad("StaleFor", "must not be negative", o.StaleFor)
-	case o.AbsentTTL < 0:
-		return bad("AbsentTTL", "must not be negative", o.AbsentTTL)
-	case o.Wait > ServeStale:
-		return bad("Wait", "must be LoadAnyway, FailFast or ServeStale", o.Wait)
-	case o.Wait == ServeStale && o.StaleFor == 0:
-		return bad("StaleFor", "must be positive for Wait: ServeStale", o.StaleFor)
+	case o.MaxLoads < 0:
+		return fmt.Errorf("cache: Options.MaxLoads: must not be negative, is %d", o.MaxLoads)
+	case o.MaxWaiters < 0:
+		return fmt.Errorf("cache: Options.MaxWaiters: must not be negative, is %d", o.MaxWaiters)
 	}
-	return nil
+	return o.Policy.validate()
 }

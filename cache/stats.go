@@ -29,6 +29,16 @@ type Stats struct {
 	WaitTime     time.Duration // spent in them
 	WaitTimeouts uint64        // that gave up, or whose caller left
 	LeasesLost   uint64        // results not written, because the lease was gone
+	NotStored    uint64        // results that the shared tier did not take: it was away, or they are too large or cannot be encoded
+	Takeovers    uint64        // leases won from a holder whose process had died
+
+	StaleIfError uint64        // of Stale: because nothing fresher was to be had
+	Cooled       uint64        // of Errors: told that the load has failed lately
+	HardTimeouts uint64        // of Errors: Policy.HardTimeout
+	Overloads    uint64        // of Errors: Options.MaxWaiters
+	LoadTimeouts uint64        // of LoadErrors: Policy.LoadTimeout
+	LongestLoad  time.Duration // of all loads
+	UsualLoad    time.Duration // of recent loads that succeeded: a weighted mean
 
 	Tiers []tier.Stats // of the tiers outside of this process, nearest first
 }
@@ -44,7 +54,20 @@ type counters struct {
 
 	loads, loadErrors, unprotected  atomic.Uint64
 	waits, waitTimeouts, leasesLost atomic.Uint64
-	loadTime, waitTime              atomic.Int64
+	takeovers, staleIfError, cooled atomic.Uint64
+	notStored                       atomic.Uint64
+	hardTimeouts, overloads         atomic.Uint64
+	loadTimeouts                    atomic.Uint64
+	loadTime, waitTime, longestLoad atomic.Int64
+}
+
+func (n *counters) longest(d time.Duration) {
+	for {
+		old := n.longestLoad.Load()
+		if int64(d) <= old || n.longestLoad.CompareAndSwap(old, int64(d)) {
+			return
+		}
+	}
 }
 
 // Stats returns the counts so far.
@@ -67,6 +90,15 @@ func (c *Cache[K, V]) Stats() Stats {
 		WaitTime:     time.Duration(n.waitTime.Load()),
 		WaitTimeouts: n.waitTimeouts.Load(),
 		LeasesLost:   n.leasesLost.Load(),
+		NotStored:    n.notStored.Load(),
+		Takeovers:    n.takeovers.Load(),
+		StaleIfError: n.staleIfError.Load(),
+		Cooled:       n.cooled.Load(),
+		HardTimeouts: n.hardTimeouts.Load(),
+		Overloads:    n.overloads.Load(),
+		LoadTimeouts: n.loadTimeouts.Load(),
+		LongestLoad:  time.Duration(n.longestLoad.Load()),
+		UsualLoad:    c.usual.get(),
 		Tiers:        c.tiers.Stats(),
 	}
 }

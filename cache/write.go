@@ -7,14 +7,18 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/tier"
 )
 
-// Set stores v under key for Options.TTL, in all tiers. A load that is under
+// Set stores v under key for Policy.TTL, in all tiers. A load that is under
 // way will not overwrite it. When a tier could not be written the error says
-// so; this process serves v all the same.
+// so; this process serves v all the same, and a tier that refuses v (too large,
+// not to be encoded) holds nothing for the key.
 func (c *Cache[K, V]) Set(ctx context.Context, key K, v V) error {
-	return c.SetTTL(ctx, key, v, c.opts.TTL)
+	return c.SetTTL(ctx, key, v, c.policy.TTL)
 }
 
 // SetTTL is Set with a lifetime of its own, which must be positive.
@@ -22,9 +26,17 @@ func (c *Cache[K, V]) SetTTL(ctx context.Context, key K, v V, ttl time.Duration)
 	if ttl <= 0 {
 		return ErrTTL
 	}
-	e := &tier.Entry[V]{Value: v, FreshFor: ttl, LivesFor: ttl + c.opts.StaleFor}
+	e := &tier.Entry[V]{Value: v}
+	e.FreshFor, e.LivesFor = c.policy.lifetime(ttl, c.policy.staleFor())
+	e.DueIn = dueIn(&c.policy, e)
 	return c.write(ctx, tier.OpSet, key,
-		func(ctx context.Context, skey string) error { return c.tiers.SetRemote(ctx, skey, e, 0) },
+		func(ctx context.Context, skey string) error {
+			err := c.tiers.SetRemote(ctx, skey, e, 0)
+			if err != nil && !errors.Is(err, backend.ErrUnavailable) { // refused: at least nothing older is to be found there
+				err = errors.Join(err, c.tiers.DeleteRemote(ctx, skey))
+			}
+			return err
+		},
 		func() { c.tiers.SetLocal(key, e) })
 }
 
@@ -33,10 +45,45 @@ func (c *Cache[K, V]) SetTTL(ctx context.Context, key K, v V, ttl time.Duration)
 // the error says so: other processes may go on serving what they have until
 // its TTL is over.
 func (c *Cache[K, V]) Delete(ctx context.Context, keys ...K) error {
+	return each(keys, func(key K) error {
+		return c.write(ctx, tier.OpDelete, key, c.tiers.DeleteRemote, func() { c.tiers.DeleteLocal(key) })
+	})
+}
+
+// Expire makes the keys' entries stale in all tiers: the next read loads, or
+// returns what is stale and refreshes it, as Policy says. Entries without a
+// value that the policy could serve are as good as deleted. A load that is
+// under way gives its value to its callers but does not store it. For errors
+// see Delete.
+func (c *Cache[K, V]) Expire(ctx context.Context, keys ...K) error {
+	return each(keys, func(key K) error {
+		return c.write(ctx, tier.OpExpire, key, c.tiers.ExpireRemote, func() { c.tiers.ExpireLocal(key) })
+	})
+}
+
+// each writes keys, many at once: a server that hangs costs one budget. Errors
+// that say the same are joined once.
+func each[K any](keys []K, write func(K) error) error {
+	if len(keys) == 1 {
+		return write(keys[0])
+	}
+	var g errgroup.Group
+	g.SetLimit(64)
+	all := make([]error, len(keys))
+	for i, key := range keys {
+		g.Go(func() error {
+			all[i] = write(key)
+			return nil
+		})
+	}
+	_ = g.Wait() // the errors are in all
 	var errs []error
-	for _, key := range keys {
-		errs = append(errs, c.write(ctx, tier.OpDelete, key, c.tiers.DeleteRemote,
-			func() { c.tiers.DeleteLocal(key) }))
+	said := make(map[string]bool)
+	for _, err := range all {
+		if err != nil && !said[err.Error()] {
+			said[err.Error()] = true
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -68,6 +115,7 @@ func (c *Cache[K, V]) write(ctx context.Context, op tier.Op, key K, far func(con
 	defer unlock()
 	err = far(ctx, skey)
 	c.flights.Forget(skey, near)
+	c.cooling.forget(skey)
 	if err != nil {
 		return fmt.Errorf("cache %q: %v in the shared tier: %w", c.opts.Name, op, err)
 	}

@@ -1,7 +1,7 @@
 // Package lock says who may do a piece of work, across processes and until
 // when: leases by SET NX PX with a random token, renewed while the work goes
-// on, released by compare-and-delete, and waited for with exponential backoff
-// and jitter.
+// on, released by compare-and-delete, and waited for by push, where the server
+// can, or with exponential backoff and jitter.
 //
 // The cache uses it to decide who loads; it is as usable on its own:
 //
@@ -37,6 +37,38 @@
 //	2 to 10      room for slow runs, short wait after a crash
 //	> 10         a crashed holder blocks the others for long
 //
+// Where the driver can tell that a holder's process is gone (lock/valkeylock:
+// the server drops a killed process's subscription), a dead holder is replaced
+// at once, and the TTL only bounds how long a hung one blocks the others. It
+// can then be long.
+//
 // Very short TTLs (below 1 s) make duplicates on a busy machine even with
 // renewal on, because the renewal itself comes late.
+//
+// # Other locks
+//
+// Read and run at redsync v4.18.1, redislock v0.9.4 and valkeylock of valkey-go
+// v1.0.79, against one server:
+//
+//	                       here            redsync          redislock       valkeylock
+//	where                  1 key, 1 server quorum of pools  1..n keys       majority of n keys
+//	waiters wake           push, or poll   poll 50-250 ms   poll (caller's) push (tracking)
+//	                       with jitter     at random        without jitter
+//	killed holder replaced 0.1-0.2 s, else at TTL; gives up at TTL          at validity (5 s)
+//	                       at TTL          after 4.5 s
+//	lost reply of acquire  same token wins releases on      caller's token  orphan until validity
+//	                       again           failure          must be reused
+//	expiry                 relative (PX)   relative         relative        absolute (PXAT): two
+//	                                                                        holders at 60 s of skew
+//	renewal                each TTL/3      by hand; may     by hand         each validity/2
+//	                                       re-create a lost
+//	loss is told           context, cause  no               no              context
+//	fencing number         yes             no               no              no
+//	deadline too short     told at once    waits            waits           waits
+//	caller's context ends  its cause       ErrFailed        ErrNotObtained  its error
+//	                                                        with its error
+//
+// Take redsync where a lock must outlive the loss of a minority of independent
+// servers; here one server (or its failover) decides, and the fence is what
+// makes a wrong decision harmless.
 package lock

@@ -20,22 +20,37 @@ var (
 	ErrReleased = errors.New("lock: lease was released")
 
 	// ErrFilled says that what the lease guards is already there. Only
-	// AcquireFunc returns it.
+	// AcquireWith returns it.
 	ErrFilled = errors.New("lock: nothing to acquire, the work is done")
+
+	// ErrFailed says that the work has failed elsewhere and is not to be tried
+	// again yet. Only AcquireWith returns it.
+	ErrFailed = errors.New("lock: nothing to acquire, the work has just failed")
+
+	// ErrNilContext refuses a nil context.
+	ErrNilContext = errors.New("lock: context is nil")
 
 	// ErrClosed says that the Locker was used after Close.
 	ErrClosed = errors.New("lock: locker is closed")
 )
 
-// HeldError is the [ErrHeld] of a wait that gave up.
+// HeldError is the [ErrHeld] of a wait that gave up, or was not begun.
 type HeldError struct {
 	Waited   time.Duration
 	Attempts int
 	Holder   Holder
+	Hopeless bool // the caller's deadline comes before the holder's usual end
 }
 
 // Error says how long was waited. It names neither key nor token.
 func (e *HeldError) Error() string {
+	if e.Hopeless {
+		return fmt.Sprintf("%v: such work usually takes %v, which the caller's deadline does not allow",
+			ErrHeld, e.Holder.Usual.Round(time.Millisecond))
+	}
+	if e.Waited == 0 {
+		return ErrHeld.Error()
+	}
 	return fmt.Sprintf("%v: gave up after %d attempts in %v; raise MaxWait or Retries to wait longer",
 		ErrHeld, e.Attempts, e.Waited.Round(time.Millisecond))
 }

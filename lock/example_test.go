@@ -45,6 +45,6 @@ func ExampleLocker_Do() {
 	})
 	fmt.Println(err)
 	// Output:
-	// lock: lease is held by another: gave up after 1 attempts in 0s; raise MaxWait or Retries to wait longer
+	// lock: lease is held by another
 	// <nil>
 }

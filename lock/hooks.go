@@ -13,7 +13,9 @@ import (
 // context or in [AcquireStart].Key, which is for redaction by its receiver.
 type Hooks struct {
 	// AcquireStart is called before the first attempt. The tag it returns is
-	// stored with the lease and handed to those who lose.
+	// stored with the lease and handed to those who lose. Where the first
+	// attempt was made outside of the Locker (Acquisition.First) it is called
+	// after that, and the tag is not used.
 	AcquireStart func(ctx context.Context, info AcquireStart) (_ context.Context, tag string)
 	// Contended is called once, when the first attempt finds another holder.
 	Contended func(ctx context.Context, info Contended)
@@ -31,6 +33,10 @@ type Hooks struct {
 type AcquireStart struct {
 	Key string
 	TTL time.Duration
+
+	// Of an acquisition whose first attempt was made before this call.
+	Began time.Time // when; zero: it has yet to be made
+	Held  bool      // it found another holder
 }
 
 // Contended is the info of [Hooks].Contended.
@@ -40,6 +46,8 @@ type Contended struct{ Holder Holder }
 type Retry struct {
 	Attempt int           // attempts made so far
 	Delay   time.Duration // until the next one, at most
+	Pushed  bool          // the lease's end will be told: Delay is only the net
+	Holder  Holder        // as of the last attempt: another may have taken over
 }
 
 // AcquireDone is the info of [Hooks].AcquireDone.
@@ -48,6 +56,7 @@ type AcquireDone struct {
 	Attempts int
 	Waited   time.Duration // since the first attempt found a holder; 0 if uncontended
 	Fence    uint64        // if acquired
+	TookOver bool          // if acquired: from a holder whose process is gone
 	Err      error         // of OutcomeTimeout, OutcomeCanceled and OutcomeError
 }
 
@@ -65,12 +74,16 @@ type Outcome uint8
 const (
 	OutcomeAcquired Outcome = iota // the lease is ours
 	OutcomeFilled                  // the work was done by another
-	OutcomeTimeout                 // waited for as long as allowed, or TryAcquire found a holder
+	OutcomeTimeout                 // waited for as long as allowed, or as made sense
 	OutcomeCanceled                // the caller's context ended
 	OutcomeError                   // the server could not be asked
+	OutcomeHeld                    // another has it, and the caller does not wait
+	OutcomeFailed                  // the work has failed elsewhere; it is not to be tried again yet
+
+	numOutcomes = iota
 )
 
-var outcomeNames = [...]string{"acquired", "filled", "timeout", "canceled", "error"}
+var outcomeNames = [numOutcomes]string{"acquired", "filled", "timeout", "canceled", "error", "held", "failed"}
 
 // String returns the outcome's name in spans and metrics.
 func (o Outcome) String() string { return outcomeNames[o] }

@@ -23,6 +23,7 @@ type Lease struct {
 	timer *time.Timer // next renewal or the local end
 	ended bool        // the context has ended, nothing is scheduled
 	asked bool        // Settle or Release has gone to the server
+	late  bool        // it was warned of a renewal that did not succeed in time
 }
 
 // hold starts a lease that was asked for at asked: the server's TTL began
@@ -84,8 +85,17 @@ func (le *Lease) Renew(ctx context.Context) error {
 }
 
 // Release gives the lease back. It returns [ErrLost] when it was no longer
-// ours, and nil on every later call.
+// ours, and nil on every later call. A ctx that has ended already does not keep
+// it from that, so that it can be deferred: it then takes a second at most.
 func (le *Lease) Release(ctx context.Context) error {
+	if ctx == nil {
+		return ErrNilContext
+	}
+	if ctx.Err() != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+	}
 	return le.Settle(ctx, func(ctx context.Context) (bool, error) {
 		return le.locker.driver.Release(ctx, le.key, le.token)
 	})
@@ -177,10 +187,12 @@ func (le *Lease) tick() {
 		if le.ctx.Err() != nil { // lost, released, closed, or the caller is gone
 			return
 		}
+		le.late = le.late && err != nil
 		if err != nil { // the less time is left, the sooner again
 			next = min(next, max(left/2, o.TTL/50))
 		}
-		if err != nil && left < 2*o.TTL/3 {
+		if err != nil && left < 2*o.TTL/3 && !le.late {
+			le.late = true // once a lease; only tick writes it
 			le.warn(le.ctx, WarnRenewLate, "the lease could not be renewed in time and may be lost: "+
 				"check the lock server, or raise Options.TTL (now "+o.TTL.String()+")")
 		}

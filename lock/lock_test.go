@@ -349,9 +349,9 @@ func TestHooksTellTheStory(t *testing.T) {
 		le := acquire(t, l, "k")
 		_, _ = l.Acquire(t.Context(), "k")
 		_ = le.Release(t.Context())
-		_, _ = l.AcquireFunc(t.Context(), "k", func(context.Context, lock.Request) (lock.Grant, error) {
+		_, _ = l.AcquireWith(t.Context(), "k", lock.Acquisition{Try: func(context.Context, lock.Request) (lock.Grant, error) {
 			return lock.Grant{Status: lock.Filled}, nil
-		})
+		}})
 		want := "start, acquired, start, contended tag me, retry, retry, timeout, released, start, filled"
 		if got := strings.Join(story, ", "); got != want {
 			t.Errorf("story:\n%s, want\n%s", got, want)
@@ -359,13 +359,13 @@ func TestHooksTellTheStory(t *testing.T) {
 	})
 }
 
-func TestAcquireFuncFilled(t *testing.T) {
+func TestAcquireWithFilled(t *testing.T) {
 	l := newLocker(t, new(memlock.Driver), nil)
-	le, err := l.AcquireFunc(t.Context(), "k", func(context.Context, lock.Request) (lock.Grant, error) {
+	le, err := l.AcquireWith(t.Context(), "k", lock.Acquisition{Try: func(context.Context, lock.Request) (lock.Grant, error) {
 		return lock.Grant{Status: lock.Filled}, nil
-	})
+	}})
 	if le != nil || !errors.Is(err, lock.ErrFilled) {
-		t.Errorf("AcquireFunc = %v, %v, want ErrFilled", le, err)
+		t.Errorf("AcquireWith = %v, %v, want ErrFilled", le, err)
 	}
 }
 
@@ -405,5 +405,158 @@ func TestBadOptions(t *testing.T) {
 	}
 	if _, err := lock.New(nil, nil); err == nil {
 		t.Error("New without a driver = nil, want an error")
+	}
+}
+
+func TestWaiterIsWoken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLocker(t, new(memlock.Driver), nil)
+		first := acquire(t, l, "k")
+		time.AfterFunc(time.Second, func() { _ = first.Release(context.Background()) })
+		began := time.Now()
+		acquire(t, l, "k")
+		if d := time.Since(began); d != time.Second {
+			t.Errorf("waited %v, want the 1s that the lease was held", d)
+		}
+	})
+}
+
+func TestWokenWaitersLookSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var attempts int
+		l := newLocker(t, new(memlock.Driver), &lock.Options{MaxWait: time.Minute, Hooks: lock.Hooks{
+			AcquireDone: func(_ context.Context, i lock.AcquireDone) { attempts = i.Attempts },
+		}})
+		first := acquire(t, l, "k")
+		time.AfterFunc(30*time.Second, func() { _ = first.Release(context.Background()) })
+		acquire(t, l, "k")
+		if attempts > 7 { // at 0, 1.6, 4.8 s, then as the lease might end, and when woken
+			t.Errorf("%d attempts in 30s, want the net to widen", attempts)
+		}
+	})
+}
+
+func TestHopelessWaitsAreNotBegun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLocker(t, new(memlock.Driver), &lock.Options{Usual: 10 * time.Second})
+		acquire(t, l, "k")
+		time.Sleep(2 * time.Second)
+		for allowed, hopeless := range map[time.Duration]bool{time.Second: true, 7 * time.Second: true, 9 * time.Second: false} {
+			ctx, cancel := context.WithTimeout(t.Context(), allowed)
+			began := time.Now()
+			_, err := l.Acquire(ctx, "k")
+			held := new(lock.HeldError)
+			if hopeless && (!errors.As(err, &held) || !held.Hopeless || time.Since(began) != 0) {
+				t.Errorf("with %v left: %v after %v, want a *HeldError at once", allowed, err, time.Since(began))
+			}
+			if hopeless && !strings.Contains(err.Error(), "10s") {
+				t.Errorf("%v does not say how long such work takes", err)
+			}
+			cancel()
+			if !hopeless {
+				break
+			}
+		}
+		// Work that is overdue may end at any moment: it is waited for.
+		time.Sleep(10 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := l.Acquire(ctx, "k"); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Acquire = %v, want it to wait", err)
+		}
+	})
+}
+
+func TestFirstAttemptOfTheCallers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := new(memlock.Driver)
+		var starts []lock.AcquireStart
+		l := newLocker(t, d, &lock.Options{Hooks: lock.Hooks{
+			AcquireStart: func(ctx context.Context, i lock.AcquireStart) (context.Context, string) {
+				starts = append(starts, i)
+				return ctx, "late"
+			},
+		}})
+		attempt := func() *lock.Attempt {
+			a := &lock.Attempt{Request: l.NewRequest(), Asked: time.Now()}
+			a.Grant, _ = d.Acquire(t.Context(), "k", a.Request)
+			return a
+		}
+		won := attempt()
+		time.Sleep(time.Second)
+		lease, err := l.AcquireWith(t.Context(), "k", lock.Acquisition{First: won})
+		if err != nil || lease.Fence() != won.Grant.Fence {
+			t.Fatalf("AcquireWith = %v, want the lease that was won", err)
+		}
+		if lease.Context().Err() != nil || lease.Token() != won.Grant.Token {
+			t.Error("the lease is another than the one that was won")
+		}
+		if _, err := l.AcquireWith(t.Context(), "k", lock.Acquisition{First: attempt(), NoWait: true}); !errors.Is(err, lock.ErrHeld) {
+			t.Errorf("AcquireWith = %v, want ErrHeld", err)
+		}
+		if len(starts) != 2 || starts[0].Held || !starts[1].Held || !starts[0].Began.Equal(won.Asked) {
+			t.Errorf("AcquireStart = %+v, want one that was not held and one that was, with their times", starts)
+		}
+		_ = lease.Release(t.Context())
+		l.Abandon(t.Context(), "k", attempt().Request)
+		synctest.Wait()
+		if _, err := l.TryAcquire(t.Context(), "k"); err != nil {
+			t.Errorf("TryAcquire = %v: an abandoned attempt holds the lease", err)
+		}
+	})
+}
+
+func TestNotWaitingIsNoTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var done []lock.AcquireDone
+		l := newLocker(t, new(memlock.Driver), &lock.Options{Hooks: lock.Hooks{
+			AcquireDone: func(_ context.Context, i lock.AcquireDone) { done = append(done, i) },
+		}})
+		acquire(t, l, "k")
+		_, _ = l.TryAcquire(t.Context(), "k")
+		if i := done[1]; i.Outcome != lock.OutcomeHeld || i.Err != nil || i.Waited != 0 {
+			t.Errorf("AcquireDone = %+v, want it held, without error or wait", i)
+		}
+	})
+}
+
+func TestFailedWorkIsNotAcquired(t *testing.T) {
+	l := newLocker(t, new(memlock.Driver), nil)
+	_, err := l.AcquireWith(t.Context(), "k", lock.Acquisition{Try: func(context.Context, lock.Request) (lock.Grant, error) {
+		return lock.Grant{Status: lock.Failed}, nil
+	}})
+	if !errors.Is(err, lock.ErrFailed) {
+		t.Errorf("AcquireWith = %v, want ErrFailed", err)
+	}
+}
+
+func TestReleaseWithADeadContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLocker(t, new(memlock.Driver), nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		lease, err := l.Acquire(ctx, "k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		cancel()
+		if err := lease.Release(ctx); err != nil {
+			t.Errorf("Release = %v", err)
+		}
+		if _, err := l.TryAcquire(t.Context(), "k"); err != nil {
+			t.Errorf("TryAcquire = %v: a deferred Release whose context has ended released nothing", err)
+		}
+	})
+}
+
+func TestNilsAreRefused(t *testing.T) {
+	l := newLocker(t, new(memlock.Driver), nil)
+	if _, err := l.Acquire(nil, "k"); !errors.Is(err, lock.ErrNilContext) { //nolint:staticcheck // on purpose
+		t.Errorf("Acquire = %v, want ErrNilContext", err)
+	}
+	if _, err := l.TryAcquire(nil, "k"); !errors.Is(err, lock.ErrNilContext) { //nolint:staticcheck // on purpose
+		t.Errorf("TryAcquire = %v, want ErrNilContext", err)
+	}
+	if err := l.Do(t.Context(), "k", nil); err == nil {
+		t.Error("Do without a func = nil")
 	}
 }

@@ -32,6 +32,11 @@ type Options struct {
 	// textbook's 5). Defaults to 0: as many as fit into MaxWait.
 	Retries int
 
+	// Usual is how long the work under a lease usually takes. Those who wait
+	// are told, and do not wait for what their deadline does not allow.
+	// Defaults to 0: not known.
+	Usual time.Duration
+
 	// Owner names this process to humans who look at a lease. Without "|", at
 	// most 64 bytes. Defaults to the process id and six random digits.
 	Owner string
@@ -63,6 +68,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("lock: Options.RenewEvery: must be below TTL (%v), is %v", o.TTL, o.RenewEvery)
 	case o.MaxWait < 0:
 		return fmt.Errorf("lock: Options.MaxWait: must not be negative, is %v", o.MaxWait)
+	case o.Usual < 0:
+		return fmt.Errorf("lock: Options.Usual: must not be negative, is %v", o.Usual)
 	case o.Retries < 0:
 		return fmt.Errorf("lock: Options.Retries: must not be negative, is %d", o.Retries)
 	case len(o.Owner) > 64 || strings.Contains(o.Owner, "|"):

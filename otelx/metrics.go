@@ -27,7 +27,7 @@ type meters struct {
 	waitSet map[[2]string]metric.MeasurementOption // by scope and outcome
 	holdSet map[string]metric.MeasurementOption
 	loadSet map[loadKey]metric.MeasurementOption
-	opSet   [maxTiers][tier.OpRelease + 1][2]metric.MeasurementOption
+	opSet   [maxTiers][tier.OpExpire + 1][2]metric.MeasurementOption
 }
 
 type loadKey struct {
@@ -63,8 +63,8 @@ func newMeters(m metric.Meter, name attribute.KeyValue) *meters {
 }
 
 func (m *meters) precompute() {
-	outcomes := []string{outcomeShared}
-	for o := lock.OutcomeAcquired; o <= lock.OutcomeError; o++ {
+	outcomes := []string{outcomeShared, outcomeStale}
+	for o := lock.OutcomeAcquired; o <= lock.OutcomeFailed; o++ {
 		outcomes = append(outcomes, o.String())
 	}
 	for _, scope := range []string{scopeProcess, scopeDistributed} {
@@ -82,7 +82,7 @@ func (m *meters) precompute() {
 		m.loadSet[loadKey{role, true}] = m.set(attr, attribute.String(AttrErrorType, "load"))
 	}
 	for t := range maxTiers {
-		for op := tier.OpGet; op <= tier.OpRelease; op++ {
+		for op := tier.OpGet; op <= tier.OpExpire; op++ {
 			attrs := []attribute.KeyValue{
 				attribute.String(AttrTier, tierName(t+1)), attribute.String(AttrOperation, op.String()),
 			}
@@ -122,66 +122,4 @@ func (m *meters) operation(ctx context.Context, info tier.OpDone) {
 	}
 	t := min(info.Tier, maxTiers) - 1
 	m.ops.Record(ctx, info.Duration.Seconds(), m.opSet[t][info.Op][failed])
-}
-
-// Observe lets the meter read the counts of a cache when metrics are collected:
-// a hit in memory then costs no call of OpenTelemetry. All series are there from
-// the start, at zero. Call the returned func before the cache is closed.
-//
-//	stop, err := otelx.Observe(&otelx.Options{CacheName: "users"}, users.Stats)
-func Observe(opts *Options, stats func() cache.Stats) (stop func() error, err error) {
-	h := newHooks(opts)
-	meter := h.opts.MeterProvider.Meter(Scope)
-	counter := func(name, unit, what string) metric.Int64ObservableCounter {
-		c, e := meter.Int64ObservableCounter(name, metric.WithUnit(unit), metric.WithDescription(what))
-		if e != nil {
-			err = e
-		}
-		return c
-	}
-	requests := counter(MetricRequests, "{request}", "Reads, each counted once, by result.")
-	loads := counter(MetricLoads, "{load}", "Calls of loaders.")
-	lookups := counter(MetricTierLookups, "{lookup}", "Lookups in tiers outside of the process.")
-	waits := counter(MetricWaits, "{wait}", "Waits for another's load.")
-	if err != nil {
-		return nil, err
-	}
-	reg, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		h.meters.observe(o, stats(), requests, loads, lookups, waits)
-		return nil
-	}, requests, loads, lookups, waits)
-	if err != nil {
-		return nil, err
-	}
-	return reg.Unregister, nil
-}
-
-func (m *meters) observe(o metric.Observer, s cache.Stats, requests, loads, lookups, waits metric.Int64ObservableCounter) {
-	request := func(n uint64, result cache.Result, tier string) {
-		attrs := []attribute.KeyValue{attribute.String(AttrResult, result.String())}
-		if tier != "" {
-			attrs = append(attrs, attribute.String(AttrTier, tier))
-		}
-		o.ObserveInt64(requests, int64(n), m.set(attrs...))
-	}
-	request(s.Hits, cache.ResultHit, "l1")
-	request(s.RemoteHits, cache.ResultHit, "l2")
-	request(s.Stale, cache.ResultStale, "")
-	request(s.Negative, cache.ResultNegative, "")
-	request(s.Shared, cache.ResultShared, "")
-	request(s.Filled, cache.ResultFilled, "")
-	request(s.Loaded, cache.ResultLoaded, "")
-	request(s.Errors, cache.ResultError, "")
-
-	o.ObserveInt64(loads, int64(s.Loads-s.Unprotected), m.set(attribute.String(AttrFillRole, cache.RoleHolder.String())))
-	o.ObserveInt64(loads, int64(s.Unprotected), m.set(attribute.String(AttrFillRole, cache.RoleUnprotected.String())))
-
-	for i, t := range s.Tiers {
-		name := attribute.String(AttrTier, tierName(i+2)) // behind the one in memory
-		o.ObserveInt64(lookups, int64(t.Hits), m.set(name, attribute.String(AttrResult, "hit")))
-		o.ObserveInt64(lookups, int64(t.Misses), m.set(name, attribute.String(AttrResult, "miss")))
-		o.ObserveInt64(lookups, int64(t.Errors), m.set(name, attribute.String(AttrResult, "error")))
-	}
-	o.ObserveInt64(waits, int64(s.Waits-s.WaitTimeouts), m.set(attribute.String(AttrLockOutcome, "served")))
-	o.ObserveInt64(waits, int64(s.WaitTimeouts), m.set(attribute.String(AttrLockOutcome, "timeout")))
 }

@@ -1,6 +1,6 @@
 // Package otelx turns a cache's hooks into OpenTelemetry spans and metrics, so
 // that "why did this request take 800 ms?" has an answer across processes: each
-// wait is a span, linked to the span of the acquisition that it waited for.
+// wait is a span, linked to the read that it waited for.
 //
 //	users, err := cache.New(loadUser, &cache.Options[string, User]{
 //		Name:  "users",
@@ -16,14 +16,34 @@
 //	    cache.lock.acquire users         won the lease
 //	    cache.load users                 the loader; its own spans nest here
 //	  cache.lock.wait users              or: waited for another (a link says for whom)
+//	cache.get_many users                 many reads; what it leads and waits for nests here
+//	cache.refresh users                  in the background: a trace of its own, linked to
+//	  cache.fill users                   the span that set it off
 //
-// A lost acquisition is the same span, renamed to cache.lock.wait and linked to
-// the holder's cache.lock.acquire, whose trace context travels in the lease.
-// As few viewers show links well, the holder's trace id is an attribute too:
-// searching for it lists everyone who waited. A hit in memory makes no span.
+// A hit in memory makes no span, fresh or stale.
 //
-// A span has error status only if what it describes failed its caller:
-// contention is no error, and a Get that a wait's timeout did not fail is none.
+// A wait is linked to the span of the read or refresh that does the work: its
+// cache.get, cache.get_many or cache.refresh, below which the load is. That is
+// the trace context that travels in the lease, which is asked for before anybody
+// knows that there will be a load. If another takes over meanwhile, a second link
+// leads to it. As few viewers show links well, the last holder's trace id is an
+// attribute too: searching for it lists everyone who waited. There is no link to
+// a span that is not sampled; that of a process that was killed died with it.
+//
+// How a wait ended is in cache.lock.outcome: filled and shared (the value came),
+// acquired (the lease came), stale (a stale value was better than waiting on),
+// failed (the load has failed, or its key cools down), timeout, canceled, error.
+// An acquisition that finds another holder and does not wait, because there is a
+// stale value, is no wait: it is a cache.lock.acquire with the outcome held.
+//
+// # Errors
+//
+// A span has error status only if what it describes failed its caller.
+// Contention is no error, and a Get that a wait's timeout did not fail is none.
+// A wait for a load that failed has done what it was for: the error is on the
+// cache.load, and on each cache.get that returned it. A stale value served
+// instead of an error is none either; cache.stale.reason says what it was.
+// error.type is of few values, and never an error's message.
 //
 // # Metrics
 //
@@ -69,8 +89,9 @@ type Options struct {
 	// often personal data.
 	Key func(key string) string
 
-	// RequireParent makes spans only where the context has a span already.
-	// Defaults to false: a wait is worth a trace of its own.
+	// RequireParent makes spans only where the context has a span already; of
+	// a refresh, that of the caller that set it off. Defaults to false: a wait
+	// is worth a trace of its own.
 	RequireParent bool
 
 	// Next is called after these hooks: the program's own.
@@ -90,7 +111,10 @@ func Hooks(opts *Options) cache.Hooks {
 	h := newHooks(opts)
 	own := cache.Hooks{
 		GetStart: h.getStart, GetDone: h.getDone,
+		Tag:       h.tag,
 		FillStart: h.fillStart, FillDone: h.fillDone,
+		RefreshStart: h.refreshStart, RefreshDone: h.refreshDone,
+		ManyStart: h.manyStart, ManyDone: h.manyDone,
 		WaitStart: h.waitStart, WaitDone: h.waitDone,
 		LoadStart: h.loadStart, LoadDone: h.loadDone,
 		WriteStart: h.writeStart, WriteDone: h.writeDone,

@@ -2,22 +2,17 @@ package otelx
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"strings"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/bellwethercache/bellwether/backend"
-	"github.com/bellwethercache/bellwether/cache"
 	"github.com/bellwethercache/bellwether/lock"
 )
 
 // start begins a span, unless there should be none.
-func (h *hooks) start(ctx context.Context, name, key string, attrs ...attribute.KeyValue) context.Context {
+func (h *hooks) start(ctx context.Context, name, key string, attrs []attribute.KeyValue, opts ...trace.SpanStartOption) context.Context {
 	if h.opts.RequireParent && !trace.SpanContextFromContext(ctx).IsValid() {
 		return ctx
 	}
@@ -25,8 +20,23 @@ func (h *hooks) start(ctx context.Context, name, key string, attrs ...attribute.
 	if h.opts.Key != nil && key != "" {
 		attrs = append(attrs, attribute.String(AttrKey, h.opts.Key(key)))
 	}
-	ctx, span := h.tracer.Start(ctx, name+" "+h.name, trace.WithAttributes(attrs...))
-	return context.WithValue(ctx, spanKey{}, &active{Span: span})
+	outer := current(ctx)
+	ctx, span := h.tracer.Start(ctx, name+" "+h.name, append(opts, trace.WithAttributes(attrs...))...)
+	a := &active{Span: span, whole: outer.whole}
+	if name == SpanGet || name == SpanGetMany || name == SpanRefresh {
+		a.whole = span
+	}
+	return context.WithValue(ctx, spanKey{}, a)
+}
+
+// startRoot is start for what is no part of the work that it was begun in: a
+// trace of its own, linked to that.
+func (h *hooks) startRoot(ctx context.Context, name, key string) context.Context {
+	opts := []trace.SpanStartOption{trace.WithNewRoot()}
+	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
+		opts = append(opts, trace.WithLinks(trace.Link{SpanContext: sc}))
+	}
+	return h.start(ctx, name, key, nil, opts...)
 }
 
 // active is the span that a Start hook began, for the hooks that follow it. It
@@ -34,8 +44,12 @@ func (h *hooks) start(ctx context.Context, name, key string, attrs ...attribute.
 // caller's span where we began none.
 type active struct {
 	trace.Span
-	retries int  // events so far
-	linked  bool // to a holder
+	whole trace.Span // the read or refresh that it is part of; nil: none
+
+	// Of an acquisition.
+	retries int         // events so far
+	holder  lock.Holder // that it waits for
+	traced  bool        // it has said in which trace a holder works
 }
 
 type spanKey struct{}
@@ -52,7 +66,7 @@ func current(ctx context.Context) *active {
 // tag is what others need to link to the span: its W3C traceparent, or nothing
 // if it is not sampled, because a link to what was not kept leads nowhere.
 func tag(s trace.Span) string {
-	if !s.SpanContext().IsSampled() {
+	if s == nil || !s.SpanContext().IsSampled() {
 		return ""
 	}
 	carrier := propagation.MapCarrier{}
@@ -60,26 +74,42 @@ func tag(s trace.Span) string {
 	return carrier["traceparent"]
 }
 
-// parseTag reads what another process wrote. It is untrusted: what is not a
-// traceparent is no link.
+// parseTag reads what another process wrote. It is untrusted: what is not the
+// traceparent of a sampled span is no link.
 func parseTag(tag string) (trace.SpanContext, bool) {
 	if len(tag) != len("00-0123456789abcdef0123456789abcdef-0123456789abcdef-01") {
 		return trace.SpanContext{}, false
 	}
 	ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": tag})
 	sc := trace.SpanContextFromContext(ctx)
-	return sc, sc.IsValid()
+	return sc, sc.IsValid() && sc.IsSampled()
+}
+
+// waitsFor links an acquisition's span to the holder, and again when another
+// has taken its place. The attributes name the last one.
+func (a *active) waitsFor(h lock.Holder) {
+	known := h.Owner != "" || h.Tag != "" // else nobody says who it is
+	if !known || h.Owner == a.holder.Owner && h.Tag == a.holder.Tag {
+		return
+	}
+	a.holder = h
+	if h.Owner != "" {
+		a.SetAttributes(attribute.String(AttrHolderID, h.Owner))
+	}
+	a.link(h.Tag)
 }
 
 // link links the span to the one that tag names.
 func (a *active) link(tag string) {
 	sc, ok := parseTag(tag)
-	if !ok || a.linked {
-		return
+	switch {
+	case ok:
+		a.traced = true
+		a.AddLink(trace.Link{SpanContext: sc})
+		a.SetAttributes(attribute.String(AttrHolderTraceID, sc.TraceID().String()))
+	case a.traced: // it would name the trace of one holder beside the id of another
+		a.SetAttributes(attribute.String(AttrHolderTraceID, ""))
 	}
-	a.linked = true
-	a.AddLink(trace.Link{SpanContext: sc})
-	a.SetAttributes(attribute.String(AttrHolderTraceID, sc.TraceID().String()))
 }
 
 // fail gives the span error status. The description is the error's kind: its
@@ -88,32 +118,4 @@ func (a *active) fail(err error) {
 	kind := errorType(err)
 	a.SetAttributes(attribute.String(AttrErrorType, kind))
 	a.SetStatus(codes.Error, kind)
-}
-
-// errorType is the value of error.type: of few values, without content.
-func errorType(err error) string {
-	panicked := new(cache.PanicError)
-	switch {
-	case errors.As(err, &panicked):
-		return "panic"
-	case errors.Is(err, cache.ErrGoexit):
-		return "goexit"
-	case errors.Is(err, context.Canceled):
-		return "canceled"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, lock.ErrHeld):
-		return "timeout"
-	case errors.Is(err, lock.ErrLost):
-		return "lock_lost"
-	case errors.Is(err, backend.ErrUnavailable):
-		return "unavailable"
-	case errors.Is(err, cache.ErrClosed):
-		return "closed"
-	}
-	for { // the innermost error's type says most
-		next := errors.Unwrap(err)
-		if next == nil {
-			return strings.TrimPrefix(fmt.Sprintf("%T", err), "*")
-		}
-		err = next
-	}
 }

@@ -44,6 +44,10 @@ func (c *call) Deadline() (time.Time, bool) {
 	return own, true
 }
 
+// aborted reports whether the context has ended by abort. A call that runs apart
+// may be over by the time its caller looks.
+func (c *call) aborted() bool { err := c.Err(); return err != nil && err != errEnded } //nolint:errorlint // ours, bare
+
 // abort ends the context.
 func (c *call) abort(err error) {
 	if c.err.CompareAndSwap(nil, &err) {

@@ -122,7 +122,7 @@ func (g *guard) verdict(ctx context.Context, c *call, err error) error {
 	case ctx.Err() != nil:
 		g.brk.forgo()
 		return context.Cause(ctx)
-	case c.Err() != nil:
+	case c.aborted():
 		g.brk.failure(clock.Now())
 		return unavailable(ErrBudget)
 	case errors.Is(err, backend.ErrUnavailable):

@@ -41,9 +41,12 @@ const (
 	OpCommit
 	OpRenew
 	OpRelease
+	OpExpire
+
+	numOps = iota
 )
 
-var opNames = [...]string{"get", "set", "delete", "lease", "commit", "renew", "release"}
+var opNames = [numOps]string{"get", "set", "delete", "lease", "commit", "renew", "release", "expire"}
 
 // String returns the operation's name in metrics.
 func (o Op) String() string { return opNames[o] }

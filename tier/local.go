@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"math/rand/v2"
 	"reflect"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -25,16 +26,19 @@ func newLocal[K comparable, V any](m backend.Memory, maxTTL time.Duration) *loca
 	return &local[K, V]{memory: m, seed: maphash.MakeSeed(), salt: rand.Uint64(), kind: kindOf[K](), maxTTL: maxTTL}
 }
 
-// node is an entry in memory. Times are clock.Now nanoseconds. fresh comes
+// node is an entry in memory. Times are clock.Now nanoseconds. due comes
 // before the value, so that a hit touches few cache lines.
 type node[K comparable, V any] struct {
 	backend.Life
 	absent  bool
+	capped  bool         // it ends before the entry that it is a copy of
+	due     atomic.Int64 // from this instant on a read looks closer; never after fresh
+	key     K
+	value   V
 	fresh   int64 // stale at this instant and later
 	until   int64 // expired at this instant and later
 	created int64
-	key     K
-	value   V
+	claimed atomic.Int64 // until this instant somebody sees to its refresh
 	fence   uint64
 	cost    time.Duration
 	meta    *Meta
@@ -88,15 +92,23 @@ func mix(x uint64) uint64 {
 // freshValue is the hit path of the whole library.
 func (l *local[K, V]) freshValue(key K) (v V, ok bool) {
 	n, ok := l.memory.Get(l.hash(key)).(*node[K, V])
-	if !ok || n.key != key || n.absent || clock.Now() >= n.fresh {
+	if !ok || n.key != key || n.absent || clock.Now() >= n.due.Load() {
 		return v, false
 	}
 	return n.value, true
 }
 
-func (l *local[K, V]) get(key K) (e Entry[V], ok bool) {
+func (l *local[K, V]) node(key K) *node[K, V] {
 	n, ok := l.memory.Get(l.hash(key)).(*node[K, V])
 	if !ok || n.key != key {
+		return nil
+	}
+	return n
+}
+
+func (l *local[K, V]) get(key K) (e Entry[V], ok bool) {
+	n := l.node(key)
+	if n == nil {
 		return e, false
 	}
 	now := clock.Now()
@@ -109,6 +121,7 @@ func (l *local[K, V]) get(key K) (e Entry[V], ok bool) {
 		Age:      time.Duration(now - n.created),
 		FreshFor: time.Duration(n.fresh - now),
 		LivesFor: time.Duration(n.until - now),
+		DueIn:    time.Duration(n.due.Load() - now),
 		Fence:    n.fence,
 		Cost:     n.cost,
 		Meta:     n.meta,
@@ -116,10 +129,34 @@ func (l *local[K, V]) get(key K) (e Entry[V], ok bool) {
 	return e, true
 }
 
+// lapsed reports whether key's entry was here to the end of its life: then it
+// has ended in the tiers below as well.
+func (l *local[K, V]) lapsed(key K) bool {
+	n := l.node(key)
+	return n != nil && !n.capped && clock.Now() >= n.until
+}
+
+// claim makes the caller the one that sees to the refresh of key's entry, unless
+// another claimed it less than d ago.
+func (l *local[K, V]) claim(key K, d time.Duration) bool {
+	n := l.node(key)
+	if n == nil {
+		return true
+	}
+	now := clock.Now()
+	last := n.claimed.Load()
+	if now < last || !n.claimed.CompareAndSwap(last, now+int64(d)) {
+		return false
+	}
+	n.due.Store(min(now+int64(d), n.fresh))
+	return true
+}
+
 func (l *local[K, V]) set(key K, e *Entry[V]) {
 	fresh, lives := e.FreshFor, e.LivesFor
-	if l.maxTTL > 0 {
-		fresh, lives = min(fresh, l.maxTTL), min(lives, l.maxTTL)
+	capped := l.maxTTL > 0 && l.maxTTL < lives
+	if capped {
+		fresh, lives = min(fresh, l.maxTTL), l.maxTTL
 	}
 	if lives <= 0 {
 		return
@@ -127,16 +164,33 @@ func (l *local[K, V]) set(key K, e *Entry[V]) {
 	now := clock.Now()
 	n := &node[K, V]{
 		absent:  e.Absent,
+		capped:  capped,
+		key:     key,
+		value:   e.Value,
 		fresh:   clock.After(now, fresh),
 		until:   clock.After(now, lives),
 		created: now - int64(e.Age),
-		key:     key,
-		value:   e.Value,
 		fence:   e.Fence,
 		cost:    e.Cost,
 		meta:    e.Meta,
 	}
+	due := n.fresh
+	if e.DueIn != 0 {
+		due = min(due, clock.After(now, e.DueIn))
+	}
+	n.due.Store(due)
 	l.memory.Set(l.hash(key), n, 1, lives)
+}
+
+// expire makes key's entry stale.
+func (l *local[K, V]) expire(key K) {
+	e, ok := l.get(key)
+	if !ok {
+		l.delete(key)
+		return
+	}
+	e.FreshFor, e.DueIn = min(e.FreshFor, 0), 0
+	l.set(key, &e)
 }
 
 func (l *local[K, V]) delete(key K) { l.memory.Delete(l.hash(key)) }

@@ -16,14 +16,21 @@ import (
 type remote[V any] struct {
 	index  int // 1 is the nearest tier
 	store  backend.Store
-	leaser backend.Leaser // nil: it does not lease, or shall not
-	clock  backend.Clock  // nil: this machine's
+	clock  backend.Clock // nil: this machine's
 	codec  codec.Codec[V]
+	keyed  codec.Keyed[V] // the codec, if it binds bytes to their key; else nil
 	schema uint32
 	opts   RemoteOptions
 	guard  *guard
 	hooks  *Hooks
 	count  *counters
+	hits   ratio
+
+	// Abilities of the store; nil: it has them not, or shall not use them.
+	swapper  backend.Swapper
+	leaser   backend.Leaser
+	multi    backend.MultiLeaser
+	notifier backend.Notifier
 }
 
 // Lookup is what a tier answered.
@@ -46,15 +53,22 @@ func (r *remote[V]) get(ctx context.Context, key string) (l Lookup[V], err error
 		l, err = r.decode(ctx, key, raw)
 	}
 	r.end(ctx, OpGet, began, err)
+	r.tally(l.Found, err)
+	return l, err
+}
+
+// tally counts a lookup.
+func (r *remote[V]) tally(found bool, err error) {
 	switch {
 	case err != nil:
 		r.count.Errors.Add(1)
-	case l.Found:
+		return
+	case found:
 		r.count.Hits.Inc()
 	default:
 		r.count.Misses.Add(1)
 	}
-	return l, err
+	r.hits.add(found)
 }
 
 // read is guarded's equal for the hottest call, without its closure.
@@ -103,7 +117,7 @@ func (r *remote[V]) decode(ctx context.Context, key string, raw []byte) (l Looku
 		Meta:     readMeta(&h.Meta),
 	}
 	if !h.Absent {
-		if l.Entry.Value, err = r.unmarshal(payload); err != nil {
+		if l.Entry.Value, err = r.unmarshal(payload, key); err != nil {
 			r.count.Corrupt.Add(1)
 			return Lookup[V]{Seen: l.Seen}, nil
 		}
@@ -113,21 +127,32 @@ func (r *remote[V]) decode(ctx context.Context, key string, raw []byte) (l Looku
 }
 
 // unmarshal guards against a codec that panics.
-func (r *remote[V]) unmarshal(data []byte) (v V, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("tier: codec panicked: %v", p)
-		}
-	}()
+func (r *remote[V]) unmarshal(data []byte, key string) (v V, err error) {
+	defer recovered(&err)
+	if r.keyed != nil {
+		return r.keyed.DecodeKey(data, key)
+	}
 	return r.codec.Decode(data)
 }
 
+// recovered turns a codec's panic into an error that does not quote it: it may
+// hold the value.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("tier: codec panicked with a %T", p)
+	}
+}
+
+// encode makes the stored form of e. It is no part of the budget, which is for
+// what the store takes: a large value takes its own time to encode.
 func (r *remote[V]) encode(ctx context.Context, key string, e *Entry[V]) (b []byte, ttl time.Duration, err error) {
 	fresh, lives := max(e.FreshFor, 0), e.LivesFor
 	if r.opts.MaxTTL > 0 {
 		fresh, lives = min(fresh, r.opts.MaxTTL), min(lives, r.opts.MaxTTL)
 	}
-	now, err := r.now(ctx)
+	asking, cancel := context.WithTimeout(ctx, r.opts.Budget)
+	defer cancel()
+	now, err := r.now(asking)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -144,14 +169,13 @@ func (r *remote[V]) encode(ctx context.Context, key string, e *Entry[V]) (b []by
 			h.Meta.LastModified = m.LastModified.UnixMicro()
 		}
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("tier: codec panicked: %v", p)
-		}
-	}()
+	defer recovered(&err)
 	b, err = wire.Append(nil, key, &h, func(dst []byte) ([]byte, error) {
 		if e.Absent {
 			return dst, nil
+		}
+		if r.keyed != nil {
+			return r.keyed.AppendKey(dst, key, e.Value)
 		}
 		return r.codec.Append(dst, e.Value)
 	})
@@ -159,12 +183,12 @@ func (r *remote[V]) encode(ctx context.Context, key string, e *Entry[V]) (b []by
 }
 
 func (r *remote[V]) set(ctx context.Context, key string, e *Entry[V]) error {
+	b, ttl, err := r.encode(ctx, key, e)
+	if err != nil {
+		return err
+	}
 	began := r.begin()
-	_, err := guarded(ctx, r.guard, func(ctx context.Context) (struct{}, error) {
-		b, ttl, err := r.encode(ctx, key, e)
-		if err != nil {
-			return struct{}{}, err
-		}
+	_, err = guarded(ctx, r.guard, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, r.store.Set(ctx, key, b, ttl)
 	})
 	r.end(ctx, OpSet, began, err)
@@ -178,6 +202,48 @@ func (r *remote[V]) delete(ctx context.Context, key string) error {
 	})
 	r.end(ctx, OpDelete, began, err)
 	return err
+}
+
+// expire makes key's entry stale and ends the lease of its load. An entry that
+// is replaced meanwhile is looked at again; with no end to that, or in a store
+// that cannot compare, it is deleted.
+func (r *remote[V]) expire(ctx context.Context, key string) error {
+	if r.swapper == nil {
+		return r.delete(ctx, key)
+	}
+	for range 3 {
+		l, err := r.get(ctx, key)
+		if err != nil {
+			return err
+		}
+		if !l.Found {
+			break
+		}
+		l.Entry.FreshFor = 0
+		b, ttl, err := r.encode(ctx, key, &l.Entry)
+		if err != nil {
+			return err
+		}
+		began := r.begin()
+		swapped, err := guarded(ctx, r.guard, func(ctx context.Context) (bool, error) {
+			return r.swapper.Swap(ctx, key, l.Seen, b, ttl)
+		})
+		r.end(ctx, OpExpire, began, err)
+		if err != nil || swapped {
+			return err
+		}
+	}
+	return r.delete(ctx, key)
+}
+
+func (r *remote[V]) wakeMode() backend.WakeMode {
+	switch {
+	case r.leaser == nil:
+		return ""
+	case r.notifier == nil:
+		return backend.WakePoll
+	}
+	return r.notifier.WakeMode()
 }
 
 func (r *remote[V]) now(ctx context.Context) (int64, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/codec"
@@ -41,6 +42,20 @@ type Stats struct {
 	Corrupt uint64 // entries that were damaged or could not be decoded; also misses
 	Foreign uint64 // entries of another key, codec or schema; also misses
 	Skipped uint64 // calls not made: breaker open or queue full
+
+	WakeMode backend.WakeMode // how those who wait for a lease of this tier are woken; "": it does not lease
+}
+
+// Sub returns the counts since an earlier Stats of the same tier.
+func (s *Stats) Sub(since *Stats) Stats {
+	d := *s
+	d.Hits -= since.Hits
+	d.Misses -= since.Misses
+	d.Errors -= since.Errors
+	d.Corrupt -= since.Corrupt
+	d.Foreign -= since.Foreign
+	d.Skipped -= since.Skipped
+	return d
 }
 
 // NewStack binds tiers, nearest first. In-process tiers come before others.
@@ -71,9 +86,13 @@ func (s *Stack[K, V]) addRemote(cfg Config[V], index int, t Tier) {
 		index: index, store: t.store, codec: cfg.Codec, schema: cfg.Schema,
 		opts: t.remote, guard: newGuard(t.remote), hooks: cfg.Hooks, count: new(counters),
 	}
+	r.keyed, _ = cfg.Codec.(codec.Keyed[V])
 	r.clock, _ = t.store.(backend.Clock)
+	r.swapper, _ = t.store.(backend.Swapper)
 	if leaser, ok := t.store.(backend.Leaser); ok && !t.remote.NoLease {
 		r.leaser, s.leases = leaser, r
+		r.multi, _ = t.store.(backend.MultiLeaser)
+		r.notifier, _ = t.store.(backend.Notifier)
 	}
 	if h := cfg.Hooks.Breaker; h != nil {
 		r.guard.brk.changed = func(open bool) { h(context.Background(), Breaker{Tier: index, Open: open}) }
@@ -101,23 +120,15 @@ func (s *Stack[K, V]) Local(key K) (e Entry[V], ok bool) {
 	return e, false
 }
 
-// Remote looks key up in the tiers outside of this process, nearest first. A
-// tier that fails is passed by; its error is returned only with no value from
-// any other. index is the tier that answered, 1 the nearest of all.
-func (s *Stack[K, V]) Remote(ctx context.Context, key string) (l Lookup[V], index int, err error) {
-	var errs []error
-	for _, r := range s.remote {
-		found, err := r.get(ctx, key)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		if found.Found {
-			return found, r.index, nil
-		}
-		l = found // the last one's: it is the one that leases
-	}
-	return l, 0, errors.Join(errs...)
+// Lapsed reports whether the nearest tier held key until its life was over, so
+// that those below hold it no more either.
+func (s *Stack[K, V]) Lapsed(key K) bool { return s.near != nil && s.near.lapsed(key) }
+
+// Claim makes the caller the one that sees to the refresh of key's entry in the
+// nearest tier, unless another did less than d ago. Without such an entry every
+// caller is.
+func (s *Stack[K, V]) Claim(key K, d time.Duration) bool {
+	return s.near == nil || s.near.claim(key, d)
 }
 
 // SetLocal writes e to the in-process tiers.
@@ -131,6 +142,13 @@ func (s *Stack[K, V]) SetLocal(key K, e *Entry[V]) {
 func (s *Stack[K, V]) DeleteLocal(key K) {
 	for _, l := range s.locals {
 		l.delete(key)
+	}
+}
+
+// ExpireLocal makes key's entry stale in the in-process tiers.
+func (s *Stack[K, V]) ExpireLocal(key K) {
+	for _, l := range s.locals {
+		l.expire(key)
 	}
 }
 
@@ -157,6 +175,16 @@ func (s *Stack[K, V]) DeleteRemote(ctx context.Context, key string) error {
 	return errors.Join(errs...)
 }
 
+// ExpireRemote makes key's entry stale in the tiers outside of this process,
+// farthest first, and joins their errors.
+func (s *Stack[K, V]) ExpireRemote(ctx context.Context, key string) error {
+	var errs []error
+	for i := len(s.remote) - 1; i >= 0; i-- {
+		errs = append(errs, s.remote[i].expire(ctx, key))
+	}
+	return errors.Join(errs...)
+}
+
 // Stats returns the counts of the remote tiers, nearest first.
 func (s *Stack[K, V]) Stats() []Stats {
 	all := make([]Stats, len(s.count))
@@ -164,6 +192,7 @@ func (s *Stack[K, V]) Stats() []Stats {
 		all[i] = Stats{
 			Hits: c.Hits.Load(), Misses: c.Misses.Load(), Errors: c.Errors.Load(),
 			Corrupt: c.Corrupt.Load(), Foreign: c.Foreign.Load(), Skipped: c.Skipped.Load(),
+			WakeMode: s.remote[i].wakeMode(),
 		}
 	}
 	return all

@@ -104,6 +104,7 @@ type Entry[V any] struct {
 	Age      time.Duration // since it was loaded or set
 	FreshFor time.Duration // not positive: stale
 	LivesFor time.Duration // positive; at least FreshFor
+	DueIn    time.Duration // until a read should see to its refresh; 0 or more than FreshFor: not while it is fresh
 
 	Fence uint64        // of the lease under which it was loaded; 0: none
 	Cost  time.Duration // that its load took; 0: it was set

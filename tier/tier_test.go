@@ -1,9 +1,11 @@
 package tier_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -80,9 +82,9 @@ func TestEntriesSurviveTheTrip(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		near, ok := s.Local("k")
-		far, index, err := s.Remote(t.Context(), "k")
-		if !ok || err != nil || !far.Found || index != 2 {
-			t.Fatalf("Local %t, Remote %t in tier %d, %v", ok, far.Found, index, err)
+		far, err := s.Look(t.Context(), "k", false, nil)
+		if !ok || err != nil || !far.Found || far.Index != 2 {
+			t.Fatalf("Local %t, Look %t in tier %d, %v", ok, far.Found, far.Index, err)
 		}
 		for where, e := range map[string]tier.Entry[string]{"near": near, "far": far.Entry} {
 			if e.Value != "v" || e.Age != 11*time.Second || e.FreshFor != 50*time.Second || e.LivesFor != time.Hour-10*time.Second ||
@@ -104,7 +106,7 @@ func TestStaleIsFoundAndNotFresh(t *testing.T) {
 			t.Error("Fresh gives what is stale")
 		}
 		near, ok := s.Local("k")
-		far, _, _ := s.Remote(t.Context(), "k")
+		far, _ := s.Look(t.Context(), "k", false, nil)
 		if !ok || near.Fresh() || !far.Found || far.Entry.Fresh() {
 			t.Errorf("near %t fresh %t, far %t fresh %t, want both found and stale", ok, near.Fresh(), far.Found, far.Entry.Fresh())
 		}
@@ -123,7 +125,7 @@ func TestMaxTTL(t *testing.T) {
 		s.SetLocal("k", e)
 		_ = s.SetRemote(t.Context(), "k", e, 0)
 		near, _ := s.Local("k")
-		far, _, _ := s.Remote(t.Context(), "k")
+		far, _ := s.Look(t.Context(), "k", false, nil)
 		if near.FreshFor != time.Second || near.LivesFor != time.Second || far.Entry.LivesFor != time.Minute {
 			t.Errorf("near %v %v, far %v", near.FreshFor, near.LivesFor, far.Entry.LivesFor)
 		}
@@ -139,19 +141,19 @@ func TestThreeTiers(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = disk.Delete(t.Context(), "k")
-		look, index, err := s.Remote(t.Context(), "k")
-		if !look.Found || index != 3 || err != nil {
-			t.Fatalf("found %t in tier %d, %v, want 3", look.Found, index, err)
+		look, err := s.Look(t.Context(), "k", false, nil)
+		if !look.Found || look.Index != 3 || err != nil {
+			t.Fatalf("found %t in tier %d, %v, want 3", look.Found, look.Index, err)
 		}
-		if err := s.SetRemote(t.Context(), "k", &look.Entry, index); err != nil { // up
+		if err := s.SetRemote(t.Context(), "k", &look.Entry, look.Index); err != nil { // up
 			t.Fatal(err)
 		}
-		if _, index, _ = s.Remote(t.Context(), "k"); index != 2 {
-			t.Errorf("then in tier %d, want 2", index)
+		if look, _ = s.Look(t.Context(), "k", false, nil); look.Index != 2 {
+			t.Errorf("then in tier %d, want 2", look.Index)
 		}
 		disk.set(errors.New("broken"), false)
-		if look, index, err := s.Remote(t.Context(), "k"); !look.Found || index != 3 || err != nil {
-			t.Errorf("with a broken tier 2: found %t in tier %d, %v, want it passed by", look.Found, index, err)
+		if look, err := s.Look(t.Context(), "k", false, nil); !look.Found || look.Index != 3 || err != nil {
+			t.Errorf("with a broken tier 2: found %t in tier %d, %v, want it passed by", look.Found, look.Index, err)
 		}
 	})
 }
@@ -170,18 +172,18 @@ func TestBreaker(t *testing.T) {
 		}
 		st := newStore()
 		s := newStack(t, hooks, tier.Remote(st, nil))
-		ask := func() error { _, _, err := s.Remote(t.Context(), "k"); return err }
+		ask := func() error { _, err := s.Look(t.Context(), "k", false, nil); return err }
 		st.set(errors.Join(backend.ErrUnavailable, errors.New("refused")), false)
 		for range 10 {
 			if err := ask(); !errors.Is(err, backend.ErrUnavailable) {
-				t.Fatalf("Remote = %v, want ErrUnavailable", err)
+				t.Fatalf("Look = %v, want ErrUnavailable", err)
 			}
 		}
 		if st.gets != 5 || skipped != 5 || !slices.Equal(changes, []bool{true}) {
 			t.Errorf("%d calls, %d skipped, changes %v; want 5, 5 and open", st.gets, skipped, changes)
 		}
 		if err := ask(); !errors.Is(err, tier.ErrBreakerOpen) {
-			t.Errorf("Remote = %v, want ErrBreakerOpen", err)
+			t.Errorf("Look = %v, want ErrBreakerOpen", err)
 		}
 		time.Sleep(time.Second)
 		_, _ = ask(), ask()
@@ -191,7 +193,7 @@ func TestBreaker(t *testing.T) {
 		st.set(nil, false)
 		time.Sleep(time.Second)
 		if err := ask(); err != nil || !slices.Equal(changes, []bool{true, false}) {
-			t.Errorf("Remote = %v, changes %v; want it closed again", err, changes)
+			t.Errorf("Look = %v, changes %v; want it closed again", err, changes)
 		}
 	})
 }
@@ -203,14 +205,14 @@ func TestCallersOwnEndIsNoFailureOfTheStore(t *testing.T) {
 		st.set(nil, true)
 		for range 20 {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-			if _, _, err := s.Remote(ctx, "k"); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, backend.ErrUnavailable) {
-				t.Fatalf("Remote = %v, want the caller's deadline", err)
+			if _, err := s.Look(ctx, "k", false, nil); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, backend.ErrUnavailable) {
+				t.Fatalf("Look = %v, want the caller's deadline", err)
 			}
 			cancel()
 		}
 		st.set(nil, false)
-		if _, _, err := s.Remote(t.Context(), "k"); err != nil {
-			t.Errorf("Remote = %v: impatient callers opened the breaker", err)
+		if _, err := s.Look(t.Context(), "k", false, nil); err != nil {
+			t.Errorf("Look = %v: impatient callers opened the breaker", err)
 		}
 	})
 }
@@ -226,7 +228,7 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 		began := time.Now()
 		for range 10 {
 			wg.Go(func() {
-				_, _, err := s.Remote(t.Context(), "k")
+				_, err := s.Look(t.Context(), "k", false, nil)
 				mu.Lock()
 				defer mu.Unlock()
 				if errors.Is(err, tier.ErrBusy) {
@@ -258,7 +260,7 @@ func TestPanickingCodecIsAMiss(t *testing.T) {
 		if err := s.SetRemote(t.Context(), "k", entry("fine", time.Minute, time.Minute), 0); err != nil {
 			t.Fatal(err)
 		}
-		look, _, err := s.Remote(t.Context(), "k")
+		look, err := s.Look(t.Context(), "k", false, nil)
 		if look.Found || err != nil || s.Stats()[0].Corrupt != 1 {
 			t.Errorf("found %t, %v, %+v; want a counted miss", look.Found, err, s.Stats())
 		}
@@ -281,3 +283,106 @@ func (bomb) Append(dst []byte, v string) ([]byte, error) {
 }
 
 func (bomb) Decode([]byte) (string, error) { panic("boom") }
+
+// A codec that binds bytes to their key does not open those of another.
+func TestKeyedCodec(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStore()
+		s, err := tier.NewStack[string](tier.Config[string]{Codec: bound{}, Hooks: &tier.Hooks{}}, tier.Remote(st, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = s.Close() }()
+		if err := s.SetRemote(t.Context(), "k", entry("v", time.Minute, time.Minute), 0); err != nil {
+			t.Fatal(err)
+		}
+		look, err := s.Look(t.Context(), "k", false, nil)
+		if !look.Found || look.Entry.Value != "v" || err != nil {
+			t.Errorf("Look = %+v, %v, want v", look, err)
+		}
+		if raw, _ := st.Store.Get(t.Context(), "k"); !bytes.Contains(raw, []byte("k|v")) {
+			t.Errorf("%q was not bound to its key", raw)
+		}
+	})
+}
+
+// bound is a codec that binds values to their key.
+type bound struct{ bomb }
+
+func (bound) AppendKey(dst []byte, key string, v string) ([]byte, error) {
+	return append(dst, key+"|"+v...), nil
+}
+
+func (bound) DecodeKey(data []byte, key string) (string, error) {
+	v, ok := strings.CutPrefix(string(data), key+"|")
+	if !ok {
+		return "", errors.New("another key's")
+	}
+	return v, nil
+}
+
+func TestClaim(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStack(t, nil, tier.Local(memstore.NewMemory(10), nil))
+		e := entry("v", time.Minute, time.Hour)
+		e.DueIn = 50 * time.Second
+		s.SetLocal("k", e)
+		if _, ok := s.Fresh("k"); !ok || s.Lapsed("k") {
+			t.Error("fresh, and not found fresh")
+		}
+		time.Sleep(50 * time.Second)
+		if _, ok := s.Fresh("k"); ok {
+			t.Error("due, and not looked at closer")
+		}
+		if !s.Claim("k", time.Second) || s.Claim("k", time.Second) {
+			t.Error("Claim: want the first to get it, and nobody else for a second")
+		}
+		if _, ok := s.Fresh("k"); !ok {
+			t.Error("claimed, and still due")
+		}
+		time.Sleep(time.Second)
+		if _, ok := s.Fresh("k"); ok || !s.Claim("k", time.Minute) {
+			t.Error("nobody has seen to it: want it due again")
+		}
+		time.Sleep(9 * time.Second)
+		if _, ok := s.Fresh("k"); ok {
+			t.Error("a claim keeps what is stale fresh")
+		}
+		time.Sleep(time.Hour)
+		if !s.Lapsed("k") {
+			t.Error("gone by age, and not known to have lapsed")
+		}
+	})
+	t.Run("capped", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newStack(t, nil, tier.Local(memstore.NewMemory(10), &tier.LocalOptions{MaxTTL: time.Second}))
+			s.SetLocal("k", entry("v", time.Minute, time.Hour))
+			time.Sleep(time.Second)
+			if s.Lapsed("k") {
+				t.Error("only this copy has ended")
+			}
+		})
+	})
+}
+
+func TestExpire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStore()
+		s := newStack(t, nil, tier.Local(memstore.NewMemory(10), nil), tier.Remote(st, nil))
+		e := entry("v", time.Minute, time.Hour)
+		s.SetLocal("k", e)
+		_ = s.SetRemote(t.Context(), "k", e, 0)
+		time.Sleep(time.Second)
+		s.ExpireLocal("k")
+		if err := s.ExpireRemote(t.Context(), "k"); err != nil {
+			t.Fatal(err)
+		}
+		near, ok := s.Local("k")
+		far, _ := s.Look(t.Context(), "k", false, nil)
+		for where, e := range map[string]tier.Entry[string]{"near": near, "far": far.Entry} {
+			if !ok || !far.Found || e.Fresh() || e.LivesFor != time.Hour-time.Second || e.Value != "v" {
+				t.Errorf("%s: %+v, want it stale, for the rest of its life", where, e)
+			}
+		}
+	})
+}

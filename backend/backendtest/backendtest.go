@@ -33,6 +33,19 @@ type StoreHarness struct {
 	Leases bool
 	Clock  bool
 
+	// Wakes says that it implements backend.Notifier, Multi that it implements
+	// backend.MultiLeaser, both with Leases, and Swaps that it implements
+	// backend.Swapper. A store that needs time before it can wake is ready
+	// when New returns.
+	Wakes bool
+	Multi bool
+	Swaps bool
+
+	// Patience is for how long the kit listens for a wake-up that must not
+	// come. Where wake-ups take real time, give them more than that. Defaults
+	// to 100 ms.
+	Patience time.Duration
+
 	// Bubble runs each case in a testing/synctest bubble, in which time costs
 	// nothing. Not for stores that use a network.
 	Bubble bool
@@ -51,7 +64,19 @@ func RunStore(t *testing.T, h StoreHarness) {
 func (h StoreHarness) cases() []kit.Case[StoreHarness] {
 	cases := append([]kit.Case[StoreHarness]{}, storeCases...)
 	if h.Leases {
-		cases = append(cases, leaseCases...)
+		cases = append(append(cases, leaseCases...), failureCases...)
+	}
+	if h.Wakes {
+		cases = append(cases, wakeCases...)
+	}
+	if h.Multi {
+		cases = append(cases, multiCases...)
+	}
+	if h.Swaps {
+		cases = append(cases, swapCases...)
+	}
+	if h.Swaps && h.Wakes {
+		cases = append(cases, swapWakeCases...)
 	}
 	if h.Clock {
 		cases = append(cases, clockCases...)

@@ -1,10 +1,7 @@
 package backendtest
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -22,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func storeHarness(wrap func(*memstore.Store) backend.Store) StoreHarness {
 	return StoreHarness{
 		New:    func(testing.TB) backend.Store { return wrap(memstore.NewStore()) },
-		Leases: true, Clock: true, Bubble: true,
+		Leases: true, Clock: true, Wakes: true, Multi: true, Swaps: true, Bubble: true,
 	}
 }
 
@@ -45,8 +42,12 @@ type broken struct {
 	lease   func(ctx context.Context, key string, req backend.LeaseRequest) (backend.LeaseReply, error)
 	commit  func(ctx context.Context, key, token string, v []byte, ttl time.Duration) (bool, error)
 	renew   func(ctx context.Context, key, token string, ttl time.Duration) (bool, error)
-	release func(ctx context.Context, key, token string) (bool, error)
+	release func(ctx context.Context, key, token string, f backend.Failure) (bool, error)
 	close   func() error
+	watch   func(key string, wake func(backend.Notice)) (stop func())
+	swap    func(ctx context.Context, key string, old, v []byte, ttl time.Duration) (bool, error)
+	leases  func(ctx context.Context, asks []backend.LeaseAsk) []backend.LeaseAnswer
+	commits func(ctx context.Context, asks []backend.CommitAsk) []backend.CommitAnswer
 }
 
 func (b *broken) Get(ctx context.Context, key string) ([]byte, error) {
@@ -91,11 +92,11 @@ func (b *broken) Renew(ctx context.Context, key, token string, ttl time.Duration
 	return b.Store.Renew(ctx, key, token, ttl)
 }
 
-func (b *broken) Release(ctx context.Context, key, token string) (bool, error) {
+func (b *broken) Release(ctx context.Context, key, token string, f backend.Failure) (bool, error) {
 	if b.release != nil {
-		return b.release(ctx, key, token)
+		return b.release(ctx, key, token, f)
 	}
-	return b.Store.Release(ctx, key, token)
+	return b.Store.Release(ctx, key, token, f)
 }
 
 func (b *broken) Close() error {
@@ -105,144 +106,46 @@ func (b *broken) Close() error {
 	return b.Store.Close()
 }
 
-// TestBrokenStoresFail breaks one rule at a time and expects the cases that are
-// meant for it, and no others.
-func TestBrokenStoresFail(t *testing.T) {
-	for name, tc := range map[string]struct {
-		fails []string
-		wreck func(b *broken, s *memstore.Store)
-	}{
-		"wraps ErrMiss": {
-			[]string{"get/miss", "delete/all", "ttl/ends", "ttl/tiny", "lease/commit-foreign", "lease/delete-wins", "lease/expire", "lease/keys"},
-			func(b *broken, s *memstore.Store) {
-				b.get = func(ctx context.Context, key string) ([]byte, error) {
-					v, err := s.Get(ctx, key)
-					if err != nil {
-						err = fmt.Errorf("get: %w", err)
-					}
-					return v, err
-				}
-			},
-		},
-		"takes empty for none": {[]string{"set/bytes"}, func(b *broken, s *memstore.Store) {
-			b.get = func(ctx context.Context, key string) ([]byte, error) {
-				v, err := s.Get(ctx, key)
-				if err == nil && len(v) == 0 {
-					err = backend.ErrMiss
-				}
-				return v, err
-			}
-		}},
-		"cuts keys": {[]string{"set/keys"}, func(b *broken, s *memstore.Store) {
-			cut := func(key string) string { return key[:min(len(key), 1024)] }
-			b.get = func(ctx context.Context, key string) ([]byte, error) { return s.Get(ctx, cut(key)) }
-			b.set = func(ctx context.Context, key string, v []byte, ttl time.Duration) error {
-				return s.Set(ctx, cut(key), v, ttl)
-			}
-		}},
-		"aliases what it returns": {[]string{"get/owned"}, func(b *broken, s *memstore.Store) {
-			var last []byte
-			b.get = func(ctx context.Context, key string) ([]byte, error) {
-				v, err := s.Get(ctx, key)
-				if err == nil && bytes.Equal(v, []byte("value")) {
-					if last == nil {
-						last = v
-					}
-					v = last
-				}
-				return v, err
-			}
-		}},
-		"retains what it is given": {[]string{"set/not-retained"}, func(b *broken, s *memstore.Store) {
-			var kept []byte
-			b.set = func(ctx context.Context, key string, v []byte, ttl time.Duration) error {
-				if string(v) == "value" {
-					kept = v
-				}
-				return s.Set(ctx, key, v, ttl)
-			}
-			b.get = func(ctx context.Context, key string) ([]byte, error) {
-				v, err := s.Get(ctx, key)
-				if err == nil && string(v) == "value" {
-					v = bytes.Clone(kept)
-				}
-				return v, err
-			}
-		}},
-		"deletes the first key only": {[]string{"delete/all"}, func(b *broken, s *memstore.Store) {
-			b.del = func(ctx context.Context, keys ...string) error { return s.Delete(ctx, keys[:min(1, len(keys))]...) }
-		}},
-		"never expires": {[]string{"ttl/ends", "ttl/tiny"}, func(b *broken, s *memstore.Store) {
-			b.set = func(ctx context.Context, key string, v []byte, _ time.Duration) error {
-				return s.Set(ctx, key, v, 1000*long)
-			}
-		}},
-		"keeps the old ttl": {[]string{"ttl/replaced"}, func(b *broken, s *memstore.Store) {
-			first := map[string]time.Duration{}
-			b.set = func(ctx context.Context, key string, v []byte, ttl time.Duration) error {
-				if old, ok := first[key]; ok && string(v) == "new" {
-					ttl = old
-				} else if string(v) == "old" {
-					first[key] = ttl
-				}
-				return s.Set(ctx, key, v, ttl)
-			}
-		}},
-		"refuses tiny ttls": {[]string{"ttl/tiny"}, func(b *broken, s *memstore.Store) {
-			b.set = func(ctx context.Context, key string, v []byte, ttl time.Duration) error {
-				if ttl < time.Millisecond {
-					return errors.New("invalid expire time")
-				}
-				return s.Set(ctx, key, v, ttl)
-			}
-		}},
-		"ignores contexts": {[]string{"context/canceled"}, func(b *broken, s *memstore.Store) {
-			b.get = func(ctx context.Context, key string) ([]byte, error) { return s.Get(context.WithoutCancel(ctx), key) }
-		}},
-		"fails a second Close": {[]string{"close/idempotent"}, func(b *broken, s *memstore.Store) {
-			closed := false
-			b.close = func() error {
-				if closed {
-					return errors.New("closed twice")
-				}
-				closed = true
-				return s.Close()
-			}
-		}},
-		"lets anybody commit": {
-			[]string{"lease/found", "lease/commit-foreign", "lease/set-wins", "lease/delete-wins", "lease/expire"},
-			func(b *broken, s *memstore.Store) {
-				b.commit = func(ctx context.Context, key, _ string, v []byte, ttl time.Duration) (bool, error) {
-					return true, s.Set(ctx, key, v, ttl)
-				}
-			},
-		},
-		"creates leases by renewing": {[]string{"lease/commit", "lease/expire", "lease/renew"}, func(b *broken, s *memstore.Store) {
-			b.renew = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
-				if ok, err := s.Renew(ctx, key, token, ttl); ok || err != nil {
-					return ok, err
-				}
-				r, err := s.Lease(ctx, key, backend.LeaseRequest{Token: token, TTL: ttl, Rejected: []byte{}})
-				return r.Won, err
-			}
-		}},
-		"lets anybody release": {[]string{"lease/release", "lease/expire"}, func(b *broken, s *memstore.Store) {
-			b.release = func(ctx context.Context, key, _ string) (bool, error) { return true, s.Delete(ctx, key) }
-		}},
-		"forgets who holds": {[]string{"lease/exclusive"}, func(b *broken, s *memstore.Store) {
-			b.lease = func(ctx context.Context, key string, req backend.LeaseRequest) (backend.LeaseReply, error) {
-				r, err := s.Lease(ctx, key, req)
-				r.Owner, r.Tag = "", ""
-				return r, err
-			}
-		}},
-		"ignores Rejected": {[]string{"lease/rejected"}, func(b *broken, s *memstore.Store) {
-			b.lease = func(ctx context.Context, key string, req backend.LeaseRequest) (backend.LeaseReply, error) {
-				req.Rejected = nil
-				return s.Lease(ctx, key, req)
-			}
-		}},
-	} {
+func (b *broken) Watch(key string, wake func(backend.Notice)) (stop func()) {
+	if b.watch != nil {
+		return b.watch(key, wake)
+	}
+	return b.Store.Watch(key, wake)
+}
+
+func (b *broken) Swap(ctx context.Context, key string, old, v []byte, ttl time.Duration) (bool, error) {
+	if b.swap != nil {
+		return b.swap(ctx, key, old, v, ttl)
+	}
+	return b.Store.Swap(ctx, key, old, v, ttl)
+}
+
+func (b *broken) LeaseMulti(ctx context.Context, asks []backend.LeaseAsk) []backend.LeaseAnswer {
+	if b.leases != nil {
+		return b.leases(ctx, asks)
+	}
+	return b.Store.LeaseMulti(ctx, asks)
+}
+
+func (b *broken) CommitMulti(ctx context.Context, asks []backend.CommitAsk) []backend.CommitAnswer {
+	if b.commits != nil {
+		return b.commits(ctx, asks)
+	}
+	return b.Store.CommitMulti(ctx, asks)
+}
+
+// breakage is what is wrong with a store, and the cases that find it.
+type breakage struct {
+	fails []string
+	wreck func(b *broken, s *memstore.Store)
+}
+
+// byChance names the case that finds what is wrong with a store now and then.
+var byChance = map[string]string{"takes every release for a failure": "wake/race"}
+
+func breakStores(t *testing.T, all map[string]breakage) {
+	t.Helper()
+	for name, tc := range all {
 		t.Run(name, func(t *testing.T) {
 			h := storeHarness(func(s *memstore.Store) backend.Store {
 				b := &broken{Store: s}
@@ -250,6 +153,7 @@ func TestBrokenStoresFail(t *testing.T) {
 				return b
 			})
 			got := kit.Failed(t, h, h.cases())
+			got = slices.DeleteFunc(got, func(found string) bool { return byChance[name] == found })
 			slices.Sort(got)
 			slices.Sort(tc.fails)
 			if !slices.Equal(got, tc.fails) {

@@ -50,7 +50,7 @@ func (l *leasing) win(n int) backend.LeaseReply {
 func (l *leasing) lose(n int) backend.LeaseReply {
 	l.t.Helper()
 	r := l.ask(n)
-	if r.Won || r.Value != nil {
+	if r.Won || r.Value != nil || r.Cooling != nil {
 		l.t.Fatalf("Lease = %+v, want it held by another", r)
 	}
 	return r
@@ -70,7 +70,7 @@ func (l *leasing) renew(n int, want bool) {
 
 func (l *leasing) release(n int, want bool) {
 	l.t.Helper()
-	ok, err := l.Release(l.t.Context(), "k", token(n))
+	ok, err := l.Release(l.t.Context(), "k", token(n), backend.Failure{})
 	l.want("Release", ok, err, want)
 }
 
@@ -95,6 +95,29 @@ var leaseCases = kit.Rules(
 			r := l.lose(2)
 			if r.Owner != "owner-1" || r.Tag != "tag|1" || r.Remaining <= 0 || r.Remaining > l.h.lifetime() || r.Since < 0 || r.Since > l.h.lifetime() {
 				t.Errorf("Lease = %+v, want owner-1, tag|1, what remains and since when", r)
+			}
+		}),
+	leaseCase("usual", "those who lose are told how long such a load takes, as its holder said",
+		func(t *kit.T, l *leasing) {
+			_, err := l.Lease(t.Context(), "k", backend.LeaseRequest{Token: token(1), TTL: l.h.lifetime(), Usual: 1500 * time.Microsecond})
+			t.Must(err)
+			if r := l.lose(2); r.Usual != 1500*time.Microsecond {
+				t.Errorf("Usual = %v, want 1.5ms", r.Usual)
+			}
+		}),
+	leaseCase("fields", "an owner or tag that the store cannot keep is dropped, and harms no other field",
+		func(t *kit.T, l *leasing) {
+			for i, odd := range []string{"a|b", "a\nb", "\n", "|||"} {
+				key := fmt.Sprint("odd", i)
+				_, err := l.Lease(t.Context(), key, backend.LeaseRequest{Token: token(1), Owner: odd, Tag: odd, TTL: l.h.lifetime(), Usual: time.Second})
+				t.Must(err)
+				r, err := l.Lease(t.Context(), key, backend.LeaseRequest{Token: token(2), TTL: l.h.lifetime()})
+				t.Must(err)
+				if r.Won || r.Usual != time.Second || r.Owner != "" && r.Owner != odd || r.Tag != "" && r.Tag != odd {
+					t.Errorf("Lease = %+v, want it held, with the owner and tag %q or none", r, odd)
+				}
+				ok, err := l.Commit(t.Context(), key, token(1), []byte("v"), long)
+				l.want("Commit", ok, err, true)
 			}
 		}),
 	leaseCase("idempotent", "the same token wins again, with the same fence: its first reply may have been lost",
@@ -204,6 +227,27 @@ var leaseCases = kit.Rules(
 			l.release(1, false)
 			miss(t, l.Store, "k")
 			l.lose(3)
+		}),
+	leaseCase("late-request", "the token of a reply names its lease alone: what was won by a late copy of the request is not held by it",
+		func(t *kit.T, l *leasing) {
+			first := l.win(1)
+			t.Must(l.Delete(t.Context(), "k"))
+			second := l.win(1) // a copy of the request, delivered after the Delete
+			if first.Token == "" || first.Token == second.Token {
+				t.Fatalf("the tokens of two leases are %q and %q", first.Token, second.Token)
+			}
+			ok, err := l.Commit(t.Context(), "k", first.Token, []byte("old"), long)
+			l.want("Commit", ok, err, false)
+			ok, err = l.Renew(t.Context(), "k", first.Token, l.h.lifetime())
+			l.want("Renew", ok, err, false)
+			ok, err = l.Release(t.Context(), "k", first.Token, backend.Failure{})
+			l.want("Release", ok, err, false)
+			miss(t, l.Store, "k")
+			ok, err = l.Renew(t.Context(), "k", second.Token, l.h.lifetime())
+			l.want("Renew", ok, err, true)
+			ok, err = l.Commit(t.Context(), "k", second.Token, []byte("new"), long)
+			l.want("Commit", ok, err, true)
+			get(t, l.Store, "k", "new")
 		}),
 	leaseCase("keys", "the leases of two keys have nothing to do with each other, nor with values of similar keys",
 		func(t *kit.T, l *leasing) {

@@ -12,14 +12,17 @@ import (
 	"github.com/bellwethercache/bellwether/backend"
 )
 
-// Store is a backend.Store, Leaser and Clock in memory. It never forgets before
-// a ttl is over: expired entries are dropped when their key is next used.
+// Store is a backend.Store with all optional abilities, in memory. It never
+// forgets before a ttl is over: expired entries are dropped when their key is
+// next used.
 type Store struct {
-	mu     sync.Mutex
-	closed bool
-	values map[string]value
-	leases map[string]lease
-	fence  uint64 // of all keys: rising for each is all that is promised
+	mu      sync.Mutex
+	closed  bool
+	values  map[string]value
+	leases  map[string]lease
+	rows    map[string]row
+	fence   uint64 // of all keys: rising for each is all that is promised
+	watches map[string]map[*watch]struct{}
 }
 
 type value struct {
@@ -27,21 +30,18 @@ type value struct {
 	until time.Time
 }
 
-type lease struct {
-	backend.LeaseRequest
-	fence        uint64
-	since, until time.Time
-}
-
 var (
-	_ backend.Store  = (*Store)(nil)
-	_ backend.Leaser = (*Store)(nil)
-	_ backend.Clock  = (*Store)(nil)
+	_ backend.Store   = (*Store)(nil)
+	_ backend.Swapper = (*Store)(nil)
+	_ backend.Clock   = (*Store)(nil)
 )
 
 // NewStore returns an empty store.
 func NewStore() *Store {
-	return &Store{values: make(map[string]value), leases: make(map[string]lease)}
+	return &Store{
+		values: make(map[string]value), leases: make(map[string]lease), rows: make(map[string]row),
+		watches: make(map[string]map[*watch]struct{}),
+	}
 }
 
 // do runs an operation under the mutex, unless ctx has ended or the store is
@@ -69,21 +69,6 @@ func (s *Store) live(key string, now time.Time) ([]byte, bool) {
 	return v.data, ok
 }
 
-// held returns key's lease if there is one.
-func (s *Store) held(key string, now time.Time) (lease, bool) {
-	l, ok := s.leases[key]
-	if ok && !now.Before(l.until) {
-		delete(s.leases, key)
-		ok = false
-	}
-	return l, ok
-}
-
-func (s *Store) owns(key, token string, now time.Time) bool {
-	l, ok := s.held(key, now)
-	return ok && l.Token == token
-}
-
 // Get implements backend.Store.
 func (s *Store) Get(ctx context.Context, key string) (data []byte, err error) {
 	found := false
@@ -99,20 +84,46 @@ func (s *Store) Get(ctx context.Context, key string) (data []byte, err error) {
 
 // Set implements backend.Store.
 func (s *Store) Set(ctx context.Context, key string, data []byte, ttl time.Duration) error {
+	var wakes wakes
+	defer func() { wakes.do() }() // without the mutex: a wake may call its stop
 	return s.do(ctx, func(now time.Time) {
-		s.values[key] = value{bytes.Clone(data), now.Add(ttl)}
-		delete(s.leases, key)
+		s.put(key, data, now.Add(ttl))
+		wakes = s.revoke(key, small(data))
 	})
+}
+
+// put stores a copy of data.
+func (s *Store) put(key string, data []byte, until time.Time) {
+	s.values[key] = value{append([]byte{}, data...), until}
 }
 
 // Delete implements backend.Store.
 func (s *Store) Delete(ctx context.Context, keys ...string) error {
+	var wakes wakes
+	defer func() { wakes.do() }() // without the mutex: a wake may call its stop
 	return s.do(ctx, func(time.Time) {
 		for _, key := range keys {
 			delete(s.values, key)
-			delete(s.leases, key)
+			wakes = append(wakes, s.revoke(key, backend.Notice{})...)
 		}
 	})
+}
+
+// Swap implements backend.Swapper.
+func (s *Store) Swap(ctx context.Context, key string, old, data []byte, ttl time.Duration) (ok bool, err error) {
+	var wakes wakes
+	defer func() { wakes.do() }() // without the mutex: a wake may call its stop
+	err = s.do(ctx, func(now time.Time) {
+		there, found := s.live(key, now)
+		switch {
+		case found && bytes.HasPrefix(there, old):
+			s.put(key, data, now.Add(ttl))
+			wakes, ok = s.revoke(key, backend.Notice{}), true
+		case found && bytes.Equal(there, data): // a repetition
+			ok = true
+		}
+	})
+	return ok, err
 }
 
 // Close implements backend.Store.
@@ -122,6 +133,7 @@ func (s *Store) Close() error {
 	s.closed = true
 	clear(s.values)
 	clear(s.leases)
+	clear(s.rows)
 	return nil
 }
 
@@ -129,65 +141,4 @@ func (s *Store) Close() error {
 func (s *Store) Now(ctx context.Context) (us int64, err error) {
 	err = s.do(ctx, func(now time.Time) { us = now.UnixMicro() })
 	return us, err
-}
-
-// Lease implements backend.Leaser.
-func (s *Store) Lease(ctx context.Context, key string, req backend.LeaseRequest) (r backend.LeaseReply, err error) {
-	err = s.do(ctx, func(now time.Time) {
-		data, ok := s.live(key, now)
-		if ok && (req.Rejected == nil || !bytes.HasPrefix(data, req.Rejected)) {
-			r.Value = append([]byte{}, data...)
-			return
-		}
-		l, held := s.held(key, now)
-		if held && l.Token != req.Token {
-			r.Owner, r.Tag, r.Since, r.Remaining = l.Owner, l.Tag, now.Sub(l.since), l.until.Sub(now)
-			return
-		}
-		if !held {
-			s.fence++
-			l = lease{LeaseRequest: req, fence: s.fence, since: now}
-		}
-		l.until = now.Add(req.TTL)
-		s.leases[key] = l
-		r.Won, r.Fence = true, l.fence
-	})
-	return r, err
-}
-
-// Commit implements backend.Leaser.
-func (s *Store) Commit(ctx context.Context, key, token string, data []byte, ttl time.Duration) (ok bool, err error) {
-	err = s.do(ctx, func(now time.Time) {
-		if s.owns(key, token, now) {
-			s.values[key] = value{bytes.Clone(data), now.Add(ttl)}
-			delete(s.leases, key)
-			ok = true
-			return
-		}
-		there, found := s.live(key, now)
-		ok = found && bytes.Equal(there, data) // a repetition
-	})
-	return ok, err
-}
-
-// Renew implements backend.Leaser.
-func (s *Store) Renew(ctx context.Context, key, token string, ttl time.Duration) (ok bool, err error) {
-	err = s.do(ctx, func(now time.Time) {
-		if ok = s.owns(key, token, now); ok {
-			l := s.leases[key]
-			l.until = now.Add(ttl)
-			s.leases[key] = l
-		}
-	})
-	return ok, err
-}
-
-// Release implements backend.Leaser.
-func (s *Store) Release(ctx context.Context, key, token string) (ok bool, err error) {
-	err = s.do(ctx, func(now time.Time) {
-		if ok = s.owns(key, token, now); ok {
-			delete(s.leases, key)
-		}
-	})
-	return ok, err
 }

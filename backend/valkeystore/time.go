@@ -50,14 +50,21 @@ func (s *Store) Now(ctx context.Context) (int64, error) {
 		if err != nil {
 			return 0, err
 		}
-		began := clock.Now()
-		now, err := parseTime(c.Do(ctx, c.B().Time().Build()))
-		if err != nil {
+		if err := s.sampleTime(ctx, c); err != nil {
 			return 0, err
 		}
-		s.time.set(began, clock.Now(), now)
 	}
 	return clock.Now()/1000 + s.time.offset.Load(), nil
+}
+
+func (s *Store) sampleTime(ctx context.Context, c valkey.Client) error {
+	began := clock.Now()
+	now, err := parseTime(c.Do(ctx, c.B().Time().Build()))
+	if err != nil {
+		return err
+	}
+	s.time.set(began, clock.Now(), now)
+	return nil
 }
 
 func parseTime(r valkey.ValkeyResult) (int64, error) {

@@ -1,6 +1,6 @@
 // Package valkeystore keeps entries in Valkey (or Redis 7), and with them the
-// leases that decide who loads: it implements backend.Store, backend.Leaser
-// and backend.Clock.
+// leases that decide who loads: it implements backend.Store, backend.Leaser,
+// backend.MultiLeaser, backend.Notifier, backend.Swapper and backend.Clock.
 //
 //	store, err := valkeystore.Open("valkey://localhost:6379", nil)
 //	users, err := cache.New(loadUser, nil, tier.Remote(store, nil))
@@ -11,16 +11,32 @@
 // share a cluster slot:
 //
 //	<namespace>:v:{<hash>}:<key>   the entry
-//	<namespace>:l:{<hash>}:<key>   the lease of its load: token|fence|since|owner|trace
-//	<namespace>:f:{<hash>}:<key>   the last fence, for an hour
+//	<namespace>:l:{<hash>}:<key>   the lease of its load, or the cool-down after a failed one:
+//	                               token|fence|since|usual|process|failures|owner|trace, !|failures|text
+//	<namespace>:f:{<hash>}:<key>   the last fence and the failures in a row, for an hour
 //
 // so `valkey-cli --scan --pattern 'users:v:*'` lists what a cache holds. A key
 // of more than 1 KiB appears as its SHA-256.
 //
+// # Wake-ups
+//
+// Those who wait for a lease are told when it ends, on a channel of their
+// process, <namespace>:p:<id>. The store subscribes on one connection of its
+// own (to each primary of a cluster), in the background from its first lease
+// on, or at once by [Store.Listen]. Until then, whenever that connection is
+// away, and for good with Options.NoPush, those who wait look again and again.
+// WakeMode says how things stand:
+//
+//	push+liveness   told when a lease ends, and within 0.2 s when its holder's process is gone
+//	push            told when a lease ends; a dead holder's lease ends with its time (no PUBSUB NUMSUB)
+//	poll            not told: not subscribed, or no rights to publish or subscribe, or a proxy between
+//
 // # Access rights
 //
-// An ACL of `~<namespace>:* +get +set +del +pttl +pexpire +time +eval +evalsha`
-// suffices.
+// An ACL of `~<namespace>:* +get +set +del +append +pttl +pexpire +time +eval
+// +evalsha` suffices for polling. For push add `&<namespace>:p:* +subscribe
+// +unsubscribe +publish`, for liveness `+pubsub`. In a cluster `+role` spares
+// connections to replicas.
 //
 // # The server
 //
@@ -34,15 +50,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
 
 	"github.com/bellwethercache/bellwether/backend"
-	"github.com/bellwethercache/bellwether/internal/clock"
 	"github.com/bellwethercache/bellwether/internal/valkeyconn"
 	"github.com/bellwethercache/bellwether/internal/valkeylease"
+	"github.com/bellwethercache/bellwether/internal/valkeypush"
 )
 
 // Options configure a [Store]. The zero value, and nil, mean the defaults.
@@ -57,6 +74,16 @@ type Options struct {
 	// Beyond the server's proto-max-bulk-len a write would break the
 	// connection for all. Defaults to 1 MiB.
 	MaxValue int
+
+	// PushValue is the largest entry, in bytes, that is sent along when those
+	// who wait for it are woken, which spares them the read and halves their
+	// delay. Each waiting process gets a copy, so there is a limit: negative,
+	// none. Defaults to 4 KiB.
+	PushValue int
+
+	// NoPush does without a subscription: whoever waits for a lease looks
+	// again and again, and nobody notices that a holder has died.
+	NoPush bool
 }
 
 // ErrTooLarge says that an entry exceeds Options.MaxValue. It was not stored.
@@ -66,16 +93,18 @@ var ErrTooLarge = errors.New("valkeystore: entry exceeds Options.MaxValue")
 type Store struct {
 	conn   *valkeyconn.Conn
 	layout valkeylease.Layout
+	hub    *valkeypush.Hub
 	max    int
+	push   int
 	closed atomic.Bool
 	time   serverTime
 	reads  reads
 }
 
 var (
-	_ backend.Store  = (*Store)(nil)
-	_ backend.Leaser = (*Store)(nil)
-	_ backend.Clock  = (*Store)(nil)
+	_ backend.Store   = (*Store)(nil)
+	_ backend.Swapper = (*Store)(nil)
+	_ backend.Clock   = (*Store)(nil)
 )
 
 // Open returns a store on the server that rawURL names:
@@ -83,8 +112,9 @@ var (
 //	valkey://user:password@host:6379/0    rediss://... or valkeys://... with TLS
 //	unix:///path/to/socket
 //
-// It does no I/O: a server that is down now is used once it is up. The error
-// is about the URL or the options, and never quotes a password.
+// It connects, and subscribes, in the background: a server that is down now is
+// used once it is up. The error is about the URL or the options, and never
+// quotes a password.
 func Open(rawURL string, opts *Options) (*Store, error) {
 	s, err := newStore(opts)
 	if err != nil {
@@ -93,6 +123,7 @@ func Open(rawURL string, opts *Options) (*Store, error) {
 	if s.conn, err = valkeyconn.Open(rawURL); err != nil {
 		return nil, fmt.Errorf("valkeystore: %w", err)
 	}
+	s.hub.StartWith(s.conn.Client)
 	return s, nil
 }
 
@@ -110,6 +141,7 @@ func New(client valkey.Client, opts *Options) (*Store, error) {
 		return nil, err
 	}
 	s.conn = valkeyconn.Borrow(client)
+	s.hub.Start(client)
 	return s, nil
 }
 
@@ -127,7 +159,10 @@ func newStore(opts *Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("valkeystore: Options.Namespace: %w", err)
 	}
-	return &Store{layout: layout, max: o.MaxValue}, nil
+	return &Store{
+		layout: layout, hub: valkeypush.New(layout, o.NoPush),
+		max: o.MaxValue, push: cmp.Or(o.PushValue, 4<<10),
+	}, nil
 }
 
 // Get implements backend.Store. It costs one GET; Gets of the same moment
@@ -146,77 +181,42 @@ func (s *Store) Set(ctx context.Context, key string, value []byte, ttl time.Dura
 	if err != nil {
 		return err
 	}
-	return valkeylease.Set(ctx, c, s.layout.Keys(key), value, ttl)
+	return valkeylease.Set(ctx, c, s.layout.Keys(key), value, ttl, s.push)
 }
 
-// Delete implements backend.Store. It ends the keys' leases in the same step.
+// Delete implements backend.Store. It ends each key's lease in the same step
+// as the key.
 func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	c, err := s.client(ctx)
-	if err != nil {
+	if err != nil || len(keys) == 0 {
 		return err
 	}
-	var errs []error
-	for _, key := range keys {
-		k := s.layout.Keys(key)
-		r := c.Do(ctx, c.B().Del().Key(k.Value, k.Lease).Build())
-		if valkeylease.Again(ctx, r) {
-			r = c.Do(ctx, c.B().Del().Key(k.Value, k.Lease).Build())
-		}
-		errs = append(errs, valkeylease.Wrap(r.Error()))
+	all := make([]valkeylease.Keys, len(keys))
+	for i, key := range keys {
+		all[i] = s.layout.Keys(key)
 	}
-	return errors.Join(errs...)
+	return errors.Join(valkeylease.DeleteMany(ctx, c, all)...)
+}
+
+// Swap implements backend.Swapper.
+func (s *Store) Swap(ctx context.Context, key string, old, value []byte, ttl time.Duration) (bool, error) {
+	c, err := s.writable(ctx, value)
+	if err != nil {
+		return false, err
+	}
+	return valkeylease.Swap(ctx, c, s.layout.Keys(key), old, value, ttl)
 }
 
 // Close implements backend.Store. A client that was handed to New stays open.
 func (s *Store) Close() error {
 	if !s.closed.Swap(true) {
-		s.conn.Close() // fails what is under way
+		var wg sync.WaitGroup
+		wg.Go(s.hub.Close) // beside, because a server that hangs keeps each of them for a second
+		s.conn.Close()     // fails what is under way
 		s.reads.wait()
+		wg.Wait()
 	}
 	return nil
-}
-
-// Lease implements backend.Leaser.
-func (s *Store) Lease(ctx context.Context, key string, req backend.LeaseRequest) (backend.LeaseReply, error) {
-	c, err := s.client(ctx)
-	if err != nil {
-		return backend.LeaseReply{}, err
-	}
-	began := clock.Now()
-	r, err := valkeylease.Acquire(ctx, c, s.layout.Keys(key), req, true)
-	if err != nil {
-		return backend.LeaseReply{}, err
-	}
-	s.time.set(began, clock.Now(), r.Now)
-	r.Value = s.cut(r.Value)
-	return r.LeaseReply, nil
-}
-
-// Commit implements backend.Leaser.
-func (s *Store) Commit(ctx context.Context, key, token string, value []byte, ttl time.Duration) (bool, error) {
-	c, err := s.writable(ctx, value)
-	if err != nil {
-		return false, err
-	}
-	return valkeylease.Commit(ctx, c, s.layout.Keys(key), token, value, ttl)
-}
-
-// Renew implements backend.Leaser.
-func (s *Store) Renew(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
-	c, err := s.client(ctx)
-	if err != nil {
-		return false, err
-	}
-	return valkeylease.Renew(ctx, c, s.layout.Keys(key), token, ttl)
-}
-
-// Release implements backend.Leaser.
-func (s *Store) Release(ctx context.Context, key, token string) (bool, error) {
-	c, err := s.client(ctx)
-	if err != nil {
-		return false, err
-	}
-	return valkeylease.Release(ctx, c, s.layout.Keys(key), token)
 }
 
 func (s *Store) writable(ctx context.Context, value []byte) (valkey.Client, error) {

@@ -20,6 +20,16 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// listening opens a store that is ready to wake.
+func listening(tb testing.TB, url, namespace string) *valkeystore.Store {
+	tb.Helper()
+	s := open(tb, url, namespace)
+	if m := s.Listen(tb.Context()); m != backend.WakeLive {
+		tb.Fatalf("Listen = %q, want %q", m, backend.WakeLive)
+	}
+	return s
+}
+
 func open(tb testing.TB, url, namespace string) *valkeystore.Store {
 	tb.Helper()
 	s, err := valkeystore.Open(url, &valkeystore.Options{Namespace: namespace})
@@ -38,16 +48,16 @@ func namespace(tb testing.TB) string {
 func TestConformanceValkey(t *testing.T) {
 	url := servertest.Valkey(t).URL()
 	backendtest.RunStore(t, backendtest.StoreHarness{
-		New:    func(tb testing.TB) backend.Store { return open(tb, url, namespace(tb)) },
-		Leases: true, Clock: true,
+		New:    func(tb testing.TB) backend.Store { return listening(tb, url, namespace(tb)) },
+		Leases: true, Clock: true, Wakes: true, Multi: true, Swaps: true,
 	})
 }
 
 func TestConformanceMini(t *testing.T) {
 	m := servertest.Mini(t)
 	backendtest.RunStore(t, backendtest.StoreHarness{
-		New:    func(tb testing.TB) backend.Store { return open(tb, m.URL(), namespace(tb)) },
-		Leases: true, Clock: true, Advance: m.Advance,
+		New:    func(tb testing.TB) backend.Store { return listening(tb, m.URL(), namespace(tb)) },
+		Leases: true, Clock: true, Wakes: true, Multi: true, Swaps: true, Advance: m.Advance,
 	})
 }
 
@@ -113,6 +123,18 @@ func TestValuesAreBounded(t *testing.T) {
 	}
 	if r, err := small.Lease(t.Context(), "k", backend.LeaseRequest{Token: strings.Repeat("0", 32), TTL: time.Second}); err != nil || len(r.Value) != 10 {
 		t.Errorf("Lease = %d bytes, %v, want 10", len(r.Value), err)
+	}
+	if err := big.Delete(t.Context(), "k"); err != nil {
+		t.Fatal(err)
+	}
+	small.Listen(t.Context())
+	lease(t, big, "k", 1)
+	rung := make(chan backend.Notice, 1)
+	defer small.Watch("k", func(n backend.Notice) { rung <- n })()
+	lease(t, small, "k", 2)
+	commit(t, big, "k", 1, "more than ten")
+	if n := <-rung; len(n.Value) != 10 {
+		t.Errorf("woken with %d bytes, want 10", len(n.Value))
 	}
 }
 

@@ -81,6 +81,33 @@ func TestDemoKillHolder(t *testing.T) {
 	}
 }
 
+// That a holder has died is found out long before its lock ends.
+func TestDemoTakesOverFromTheDead(t *testing.T) {
+	t.Parallel()
+	_, d := runJSON(t, "--embedded --processes 3 --kill-holder --latency 300ms -l 60000 -r 60 -t 12")
+	if r := d.Tests[0].Recovery; r == nil || !r.Held || r.Load > 20_000 {
+		t.Errorf("recovery %+v, want another's load well within the lock's 60 s", r)
+	}
+}
+
+// Waiters in other processes are woken, they need not look again and again.
+func TestDemoWakes(t *testing.T) {
+	t.Parallel()
+	_, d := runJSON(t, "--embedded --processes 3 --latency 1s -r 12 -t 12 -v")
+	waiters := 0
+	for _, e := range d.Tests[0].Timeline {
+		if e.Lock == lockHeld {
+			waiters++
+			if e.Retries != 1 {
+				t.Errorf("a waiter slept %d times, want once", e.Retries)
+			}
+		}
+	}
+	if waiters != 2 {
+		t.Errorf("%d waiters for the lock, want 2", waiters)
+	}
+}
+
 func TestDemoCompare(t *testing.T) {
 	t.Parallel()
 	code, d := runJSON(t, "--embedded --protection compare -r 40 -t 8 -l 150 --latency 500ms")
@@ -88,8 +115,8 @@ func TestDemoCompare(t *testing.T) {
 		t.Fatalf("exit %d, %+v", code, d)
 	}
 	calls := func(i int) int { return d.Protections[i].Summary.APICalls }
-	if calls(0) != 8 || calls(1) < 2 || d.Protections[1].Summary.Prevented || calls(2) != 1 {
-		t.Errorf("API calls: none %d, naive %d, full %d, want 8, more than 1, 1", calls(0), calls(1), calls(2))
+	if calls(0) < 8 || calls(1) < 2 || d.Protections[1].Summary.Prevented || calls(2) != 1 {
+		t.Errorf("API calls: none %d, naive %d, full %d, want 8 (more if reads time out), more than 1, 1", calls(0), calls(1), calls(2))
 	}
 }
 

@@ -59,35 +59,27 @@ func openFull(ctx context.Context, s *setup, src *source, hooks cache.Hooks) (*f
 		return nil, errors.Join(err, memory.Close())
 	}
 	c, err := cache.New(src.load, &cache.Options[city, weather]{
-		Name: "weather",
-		TTL:  entryTTL,
-		Key:  city.key,
+		Name:   "weather",
+		Policy: cache.Policy{TTL: entryTTL},
+		Key:    city.key,
 		Lease: lock.Options{
 			TTL:     s.LockTTL,
 			MaxWait: max(30*time.Second, s.LockTTL+10*time.Second), // outlast the lease of a holder that died
 			Owner:   fmt.Sprintf("stampede-%d", s.Process),
 		},
 		Hooks: hooks,
-	}, tier.Local(memory, nil), tier.Remote(store, nil))
+	}, tier.Local(memory, nil), tier.Remote(store, &tier.RemoteOptions{
+		Budget: time.Second, // the herd may starve the server, which is on the same machine
+	}))
 	if err != nil {
 		return nil, errors.Join(err, memory.Close(), store.Close())
 	}
-	f := &full{cache: c}
-	f.warmUp(ctx)
-	return f, nil
-}
-
-// warmUp waits for the connection, as a service has one long before its
-// stampede. A server that is not there is given up on after a few tries.
-func (f *full) warmUp(ctx context.Context) {
-	for range 4 { // fewer than open the breaker
-		if _, err := f.cache.Peek(ctx, city{Name: "warm-up"}); err == cache.ErrMiss { //nolint:errorlint // ErrMiss alone: the server was asked
-			return
-		}
-		if wait(ctx, 100*time.Millisecond) != nil {
-			return
-		}
-	}
+	// A service has been connected, and listened for the ends of leases, long
+	// before its stampede. A server that is not there is given up on.
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	store.Listen(ctx)
+	return &full{cache: c}, nil
 }
 
 func (f *full) get(ctx context.Context, c city) (weather, error) { return f.cache.Get(ctx, c) }

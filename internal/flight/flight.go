@@ -14,6 +14,9 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/bellwethercache/bellwether/internal/clock"
 )
 
 var (
@@ -24,6 +27,14 @@ var (
 	ErrAbandoned = errors.New("every caller has left")
 	// ErrClosed says that the group is closed.
 	ErrClosed = errors.New("closed")
+	// ErrPatience says that the caller has waited for as long as Wait.Hard
+	// allows. The work goes on.
+	ErrPatience = errors.New("the caller's patience is over")
+	// ErrHopeless says that the caller's deadline comes before the announced
+	// end of the work.
+	ErrHopeless = errors.New("the caller's deadline comes before the work's usual end")
+	// ErrCrowded says that Group.Limit callers wait already.
+	ErrCrowded = errors.New("too many callers are waiting")
 	// ErrRecursive says that work asked for its own key, which would wait for
 	// itself for ever.
 	ErrRecursive = errors.New("the loader asked for the key that it is loading")
@@ -53,6 +64,8 @@ type Work[V any] interface {
 	// Run runs on a goroutine of its own, on a context that has the leader's
 	// values and ends when every caller has left.
 	Run(ctx context.Context, c *Call[V]) (V, error)
+	// Drop is called instead of Run if every caller has left during the Probe.
+	Drop()
 }
 
 // Call is one flight.
@@ -74,6 +87,10 @@ type Call[V any] struct {
 	gone      bool // no longer in the map: nobody may join
 	forgotten bool
 	cancel    context.CancelCauseFunc // nil until Run begins
+	news      chan struct{}           // closed and made anew by Offer and Announce
+	offer     *V
+	eta       int64 // clock.Now of the usual end; 0: not announced
+	etaLeads  bool  // the leader too is to go by it
 }
 
 // Publish calls keep, unless the key was forgotten during the flight or every
@@ -88,6 +105,15 @@ func (c *Call[V]) Publish(keep func()) bool {
 	}
 	keep()
 	return true
+}
+
+// Retire makes the flight unjoinable and its value not to be kept, as Forget
+// does, but of this flight alone.
+func (c *Call[V]) Retire() {
+	c.shard.mu.Lock()
+	defer c.shard.mu.Unlock()
+	c.forgotten = true
+	c.shard.remove(c)
 }
 
 // Joined is how many callers have joined the leader so far.
@@ -118,9 +144,13 @@ func (c *Call[V]) Tag() string {
 
 // Group is a set of flights. The zero value is ready to use.
 type Group[V any] struct {
-	shards [64]shard[V]
-	wg     sync.WaitGroup
-	closed atomic.Bool
+	// Limit, if positive, bounds the callers that are in Do at once.
+	Limit int64
+
+	shards  [64]shard[V]
+	wg      sync.WaitGroup
+	callers atomic.Int64
+	closed  atomic.Bool
 }
 
 type shard[V any] struct {
@@ -136,48 +166,85 @@ func (g *Group[V]) shard(key string) *shard[V] {
 	return &g.shards[maphash.String(seed, key)%uint64(len(g.shards))]
 }
 
-// Follower observes the wait of a caller that joined another's flight.
-type Follower[V any] func(ctx context.Context, c *Call[V]) (finish func(err error))
+// Way is how a caller came by its result.
+type Way uint8
+
+const (
+	Led      Way = iota // it led the flight
+	Shared              // it joined another's
+	FellBack            // it did not wait: Wait.Have, or what the work has offered
+)
 
 // Do returns the result of key's flight: it joins the one that is under way or
-// leads a new one. shared reports that another led. The caller waits for no
-// longer than its ctx, whose cause it then returns; follow, which may be nil,
-// is called if it joins. c is the caller's zero Call, used if it leads; it
-// spares an allocation where the caller has one to make anyway.
-func (g *Group[V]) Do(ctx context.Context, key string, c *Call[V], w Work[V], follow Follower[V]) (v V, shared bool, err error) {
+// leads a new one. The caller waits for no longer than its ctx, whose cause it
+// then returns, and as wait says. c is the caller's zero Call, used if it
+// leads; it spares an allocation where the caller has one to make anyway.
+func (g *Group[V]) Do(ctx context.Context, key string, c *Call[V], w Work[V], wait Wait[V]) (v V, way Way, err error) {
 	if within(ctx, g, key) {
-		return v, false, ErrRecursive
+		return v, Led, ErrRecursive
 	}
+	n := g.callers.Add(1)
+	defer g.callers.Add(-1)
+	if g.Limit > 0 && n > g.Limit {
+		return wait.fallBack(ErrCrowded)
+	}
+	began := time.Duration(0)
+	if wait.Soft > 0 || wait.Hard > 0 {
+		began = time.Duration(clock.Now())
+	}
+	other, err := g.open(key, c, wait.Have != nil)
+	switch {
+	case err != nil:
+		return v, Led, err
+	case other != nil && wait.Have != nil:
+		return *wait.Have, FellBack, nil
+	case other != nil:
+		return other.follow(ctx, &wait, began)
+	}
+	if !wait.Apart {
+		if v, ok := c.probe(ctx, w); ok {
+			c.alone = c.joined == 0 // nobody joins any more
+			return v, Led, c.err
+		}
+	}
+	if g.launch(ctx, c, w) {
+		return c.await(ctx, &wait, began, true)
+	}
+	return v, Led, context.Cause(ctx)
+}
+
+// open joins the flight of key, or makes c its flight. With peek it does not
+// join.
+func (g *Group[V]) open(key string, c *Call[V], peek bool) (other *Call[V], err error) {
 	s := g.shard(key)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if g.closed.Load() { // under the mutex: Close visits every shard after it set closed
-		s.mu.Unlock()
-		return v, false, ErrClosed
+		return nil, ErrClosed
 	}
 	if other := s.calls[key]; other != nil {
-		other.callers++
-		other.joined++
-		other.waitable()
-		s.mu.Unlock()
-		v, err = other.follow(ctx, follow)
-		return v, true, err
+		if !peek {
+			other.callers++
+			other.joined++
+			other.waitable()
+		}
+		return other, nil
 	}
 	c.shard, c.key, c.callers = s, key, 1
 	if s.calls == nil {
 		s.calls = make(map[string]*Call[V])
 	}
 	s.calls[key] = c
-	s.mu.Unlock()
+	return nil, nil
+}
 
-	if v, ok := c.probe(ctx, w); ok {
-		c.alone = c.joined == 0 // nobody joins any more
-		return v, false, c.err
+// Start begins a flight that nobody waits for, unless there is one. It reports
+// whether it did. Callers may join it; it goes on when they have left.
+func (g *Group[V]) Start(ctx context.Context, key string, c *Call[V], w Work[V]) bool {
+	if other, err := g.open(key, c, true); other != nil || err != nil {
+		return false
 	}
-	if g.launch(ctx, c, w) {
-		v, err = c.await(ctx)
-		return v, false, err
-	}
-	return v, false, context.Cause(ctx)
+	return g.launch(context.WithoutCancel(ctx), c, w)
 }
 
 // waitable makes done. The caller holds the shard's mutex.
@@ -235,15 +302,11 @@ func (g *Group[V]) launch(ctx context.Context, c *Call[V], w Work[V]) bool {
 			err = ErrClosed
 		}
 		cancel(err)
+		w.Drop()
 		c.finish(zero, err)
 		return !leaderLeft
 	}
-	c.cancel = cancel
-	if s.running == nil {
-		s.running = make(map[*Call[V]]struct{})
-	}
-	s.running[c] = struct{}{}
-	g.wg.Add(1)
+	g.begin(c, cancel)
 	s.mu.Unlock()
 
 	go func() { // ends with Run, which Close cancels and waits for
@@ -252,6 +315,17 @@ func (g *Group[V]) launch(ctx context.Context, c *Call[V], w Work[V]) bool {
 		c.run(runCtx, w)
 	}()
 	return !leaderLeft
+}
+
+// begin notes that c's work is about to run on a goroutine, which is to end
+// with wg.Done. The caller holds the shard's mutex and has seen the group open.
+func (g *Group[V]) begin(c *Call[V], cancel context.CancelCauseFunc) {
+	c.cancel = cancel
+	if c.shard.running == nil {
+		c.shard.running = make(map[*Call[V]]struct{})
+	}
+	c.shard.running[c] = struct{}{}
+	g.wg.Add(1)
 }
 
 func (c *Call[V]) run(ctx context.Context, w Work[V]) {
@@ -286,49 +360,6 @@ func (s *shard[V]) remove(c *Call[V]) {
 		c.gone = true
 		delete(s.calls, c.key)
 	}
-}
-
-func (c *Call[V]) follow(ctx context.Context, follow Follower[V]) (V, error) {
-	if follow == nil {
-		return c.await(ctx)
-	}
-	finish := follow(ctx, c)
-	v, err := c.await(ctx)
-	finish(err)
-	return v, err
-}
-
-// await waits for the result or leaves. A result that is there wins over a
-// context that has ended. The call is waitable.
-func (c *Call[V]) await(ctx context.Context) (V, error) {
-	select {
-	case <-c.done:
-		return c.val, c.err
-	case <-ctx.Done():
-	}
-	select {
-	case <-c.done:
-		return c.val, c.err
-	default:
-	}
-	s := c.shard
-	s.mu.Lock()
-	c.callers--
-	last := c.callers == 0
-	if last {
-		// In one step with the count: a newcomer between the two would join
-		// work that is being cancelled. Out of the map, a Forget no longer
-		// finds it, so its value must not be kept from here on.
-		c.forgotten = true
-		s.remove(c)
-	}
-	cancel := c.cancel
-	s.mu.Unlock()
-	if last && cancel != nil {
-		cancel(ErrAbandoned)
-	}
-	var zero V
-	return zero, context.Cause(ctx)
 }
 
 // Forget makes the flight of key, if there is one, unjoinable and its value
@@ -370,28 +401,4 @@ func (g *Group[V]) Close(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// path is the chain of flights that a context runs in, to detect recursion.
-type path struct {
-	group any
-	key   string
-	up    *path
-}
-
-type pathKey struct{}
-
-func enter(ctx context.Context, group any, key string) context.Context {
-	up, _ := ctx.Value(pathKey{}).(*path)
-	return context.WithValue(ctx, pathKey{}, &path{group: group, key: key, up: up})
-}
-
-func within(ctx context.Context, group any, key string) bool {
-	p, _ := ctx.Value(pathKey{}).(*path)
-	for ; p != nil; p = p.up {
-		if p.group == group && p.key == key {
-			return true
-		}
-	}
-	return false
 }

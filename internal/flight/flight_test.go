@@ -22,6 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type funcs struct {
 	probe func(ctx context.Context, c *flight.Call[int]) (int, bool, error)
 	run   func(ctx context.Context, c *flight.Call[int]) (int, error)
+	drop  func()
 }
 
 func (f funcs) Probe(ctx context.Context, c *flight.Call[int]) (int, bool, error) {
@@ -33,13 +34,20 @@ func (f funcs) Probe(ctx context.Context, c *flight.Call[int]) (int, bool, error
 
 func (f funcs) Run(ctx context.Context, c *flight.Call[int]) (int, error) { return f.run(ctx, c) }
 
+func (f funcs) Drop() {
+	if f.drop != nil {
+		f.drop()
+	}
+}
+
 // work runs fn as the flight's Run, without a Probe.
 func work(fn func(ctx context.Context) (int, error)) flight.Work[int] {
 	return funcs{run: func(ctx context.Context, _ *flight.Call[int]) (int, error) { return fn(ctx) }}
 }
 
 func do(ctx context.Context, g *flight.Group[int], key string, w flight.Work[int], f flight.Follower[int]) (int, bool, error) {
-	return g.Do(ctx, key, new(flight.Call[int]), w, f)
+	v, way, err := g.Do(ctx, key, new(flight.Call[int]), w, flight.Wait[int]{Follow: f})
+	return v, way == flight.Shared, err
 }
 
 func TestCallersShareOneRun(t *testing.T) {
@@ -319,9 +327,9 @@ func TestFollowerIsObserved(t *testing.T) {
 		}}
 		var tag string
 		finished := false
-		follow := func(_ context.Context, c *flight.Call[int]) func(error) {
+		follow := func(_ context.Context, c *flight.Call[int]) func(flight.Way, error) {
 			tag = c.Tag()
-			return func(error) { finished = true }
+			return func(flight.Way, error) { finished = true }
 		}
 		wg.Go(func() { _, _, _ = do(t.Context(), &g, "k", w, follow) })
 		synctest.Wait()

@@ -5,9 +5,11 @@ package servertest
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,6 +27,7 @@ type Server struct {
 	args []string
 	cmd  *exec.Cmd     // nil after Kill
 	done chan struct{} // closed when the process has ended
+	own  ownCommands   // what we sent, not the tested clients
 }
 
 // Valkey starts a valkey-server without persistence. Without one on PATH or in
@@ -109,7 +112,8 @@ func (s *Server) Restart() {
 	}
 }
 
-// Do sends an inline command and returns the first line of the reply.
+// Do sends an inline command and returns the first line of the reply or, of a
+// bulk string, the string.
 func (s *Server) Do(command string) string {
 	s.tb.Helper()
 	line, err := s.ask(command)
@@ -127,6 +131,7 @@ func (s *Server) start() error {
 	args := append([]string{
 		"--bind", host, "--port", port, "--dir", s.tb.TempDir(), "--save", "", "--appendonly", "no",
 	}, s.args...)
+	s.own.reset()
 	s.cmd = exec.Command(s.bin, args...)
 	if err := s.cmd.Start(); err != nil {
 		s.cmd = nil
@@ -153,6 +158,7 @@ func (s *Server) start() error {
 	}
 }
 
+// ask returns the first line of the reply or, of a bulk string, the string.
 func (s *Server) ask(command string) (string, error) {
 	conn, err := net.DialTimeout("tcp", s.addr, time.Second)
 	if err != nil {
@@ -160,11 +166,20 @@ func (s *Server) ask(command string) (string, error) {
 	}
 	defer func() { _ = conn.Close() }()
 	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	s.own.add(command)
 	if _, err := fmt.Fprintf(conn, "%s\r\n", command); err != nil {
 		return "", err
 	}
-	line, err := bufio.NewReader(conn).ReadString('\n')
-	return strings.TrimRight(line, "\r\n"), err
+	r := bufio.NewReader(conn)
+	line, err := r.ReadString('\n')
+	line = strings.TrimRight(line, "\r\n")
+	size, bulk := strings.CutPrefix(line, "$")
+	if n, _ := strconv.Atoi(size); bulk && n >= 0 {
+		b := make([]byte, n)
+		_, err = io.ReadFull(r, b)
+		line = string(b)
+	}
+	return line, err
 }
 
 func (s *Server) signal(sig syscall.Signal) {

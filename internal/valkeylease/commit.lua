@@ -1,12 +1,15 @@
 -- Write a value and end the lease that guarded its load, if it is still ours.
---   KEYS  1 lease  2 value
---   ARGV  1 token  2 value  3 value ttl ms
+--   KEYS  1 lease  2 value  3 fence
+--   ARGV  1 token  2 value  3 value ttl ms  4 largest value to push  5 fence ttl ms
 -- Replies 1 if written. A repetition after a lost reply finds the value that it
 -- wrote and replies 1 again.
 local lease = redis.pcall('GET', KEYS[1])
-if type(lease) == 'string' and string.sub(lease, 1, #ARGV[1] + 1) == ARGV[1] .. '|' then
+if owned(lease, ARGV[1]) then
   redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
   redis.call('DEL', KEYS[1])
+  local fence, fails = row(lease)
+  if fails > 0 then redis.call('SET', KEYS[3], fence, 'PX', ARGV[5]) end
+  wake_with(lease, ARGV[2], ARGV[4])
   return 1
 end
 if redis.pcall('GET', KEYS[2]) == ARGV[2] then return 1 end

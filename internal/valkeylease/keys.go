@@ -18,7 +18,7 @@ const MaxKey = 1024
 //
 //	<namespace>:v:{<tag>}:<key>   the value
 //	<namespace>:l:{<tag>}:<key>   the lease of its load
-//	<namespace>:f:{<tag>}:<key>   the last fence
+//	<namespace>:f:{<tag>}:<key>   the last fence, and how often in a row the load has failed
 //
 // The tag is a hash of the key, so the three share a cluster slot whatever
 // braces the key itself contains.
@@ -39,6 +39,12 @@ type Keys struct{ Value, Lease, Fence string }
 func (l Layout) Keys(key string) Keys {
 	return Keys{Value: l.key(":v:{", key), Lease: l.key(":l:{", key), Fence: l.key(":f:{", key)}
 }
+
+// Lease returns the server key of key's lease alone.
+func (l Layout) Lease(key string) string { return l.key(":l:{", key) }
+
+// Channel returns the channel that a process is told on.
+func (l Layout) Channel(process string) string { return l.namespace + ":p:" + process }
 
 // Value returns the server key of key's value alone.
 func (l Layout) Value(key string) string { return l.key(":v:{", key) }

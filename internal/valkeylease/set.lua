@@ -1,6 +1,9 @@
--- Write a value and end whatever lease guards its load: a load that began
--- before must not overwrite it.
---   KEYS  1 lease  2 value      ARGV  1 value  2 ttl ms
+-- Write a value and end whatever lease guards its load, or cool-down forbids
+-- it: a load that began before must not overwrite it.
+--   KEYS  1 lease  2 value      ARGV  1 value  2 ttl ms  3 largest value to push
+local lease = redis.pcall('GET', KEYS[1])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 redis.call('DEL', KEYS[1])
+revoke(lease)
+wake_with(lease, ARGV[1], ARGV[3])
 return 1

@@ -5,14 +5,9 @@ package valkeylease
 
 import (
 	"context"
-	_ "embed"
-	"errors"
-	"fmt"
-	"io"
-	"net"
+	"math"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
@@ -20,191 +15,212 @@ import (
 	"github.com/bellwethercache/bellwether/backend"
 )
 
-var (
-	//go:embed acquire.lua
-	acquireLua string
-	//go:embed commit.lua
-	commitLua string
-	//go:embed renew.lua
-	renewLua string
-	//go:embed release.lua
-	releaseLua string
-	//go:embed set.lua
-	setLua string
-)
-
-var (
-	acquireScript = valkey.NewLuaScript(acquireLua)
-	commitScript  = valkey.NewLuaScript(commitLua)
-	renewScript   = valkey.NewLuaScript(renewLua)
-	releaseScript = valkey.NewLuaScript(releaseLua)
-	setScript     = valkey.NewLuaScript(setLua)
-)
-
-// fenceTTL is how long the last fence of a key is remembered. Beyond it the
-// server's clock alone makes fences rise.
+// fenceTTL is how long the last fence of a key, and its row of failures, is
+// remembered. Beyond it the server's clock alone makes fences rise.
 const fenceTTL = time.Hour
 
-// Reply is an acquisition's answer together with the server's time.
+// maxText bounds what a failure leaves at the server for each who asks.
+const maxText = 1024
+
+// Self is what a process tells of itself when it asks for a lease. The zero
+// value says nothing, and nothing is then pushed to it.
+type Self struct {
+	Holder string   // its id, if others can see whether it lives
+	Waiter string   // its id, if messages reach it and it watches the key
+	Dead   []string // ids of processes that it believes dead
+	Ticket uint64   // for the hub, to know which watches the request came after
+}
+
+// Ask is one acquisition.
+type Ask struct {
+	Keys Keys
+	backend.LeaseRequest
+	Self
+	Guard bool // look at the value
+	Time  bool // tell the server's time in any case; else only where there is no value
+}
+
+// Reply is an acquisition's answer together with what the hub and the clock
+// want to know.
 type Reply struct {
 	backend.LeaseReply
-	Now int64 // microseconds since the epoch; 0 if unknown
+	Now     int64  // the server's time in microseconds since the epoch; 0 if not told
+	Process string // id of the holder's process, if held elsewhere and it can be seen
+	Holding uint64 // fence of a lease that is held elsewhere
 }
 
-// Acquire reads or leases. With guard false the value is not looked at.
-func Acquire(ctx context.Context, c valkey.Client, k Keys, req backend.LeaseRequest, guard bool) (Reply, error) {
-	mode := "0"
+func (a Ask) call() call {
+	mode, now := "0", "0"
 	switch {
-	case guard && req.Rejected != nil:
+	case a.Guard && a.Rejected != nil:
 		mode = "2"
-	case guard:
+	case a.Guard:
 		mode = "1"
 	}
-	args := []string{
-		req.Token, millis(req.TTL), req.Owner, req.Tag, millis(fenceTTL),
-		mode, valkey.BinaryString(req.Rejected),
+	if a.Time {
+		now = "1"
 	}
-	keys := []string{k.Lease, k.Fence, k.Value}
-	parts, err := exec(ctx, c, acquireScript, keys, args).ToArray()
-	if err != nil {
-		return Reply{}, wrap(err)
+	args := make([]string, 0, 11+len(a.Dead))
+	args = append(args, a.Token, millis(a.TTL), millis(fenceTTL), mode, valkey.BinaryString(a.Rejected), now,
+		strconv.FormatInt(max(0, a.Usual.Microseconds()), 10), a.Holder, a.Waiter, plain(a.Owner, "|\n"), plain(a.Tag, "\n"))
+	return call{
+		keys: []string{a.Keys.Lease, a.Keys.Fence, a.Keys.Value},
+		args: append(args, a.Dead...),
 	}
-	return parseReply(parts)
 }
 
-func parseReply(parts []valkey.ValkeyMessage) (Reply, error) {
-	var r Reply
-	if len(parts) < 3 {
-		return r, errors.New("valkey: short reply to a lease")
+// plain drops a text with a character that would end its field.
+func plain(s, ends string) string {
+	if strings.ContainsAny(s, ends) {
+		return ""
 	}
-	status, err := parts[0].AsInt64()
-	if err != nil {
-		return r, wrap(err)
-	}
-	if r.Now, err = parts[len(parts)-1].AsInt64(); err != nil {
-		return r, wrap(err)
-	}
-	switch status {
-	case 2:
-		s, err := parts[1].ToString()
-		if err != nil {
-			return r, wrap(err)
-		}
-		r.Value = []byte(s)
-	case 1:
-		fence, err := parts[1].AsInt64()
-		if err != nil {
-			return r, wrap(err)
-		}
-		r.Won, r.Fence = true, uint64(fence)
-	default:
-		lease, _ := parts[1].ToString()
-		pttl, err := parts[2].AsInt64()
-		if err != nil {
-			return r, wrap(err)
-		}
-		r.Remaining = time.Duration(pttl) * time.Millisecond
-		parseLease(lease, &r)
-	}
-	return r, nil
+	return s
 }
 
-// parseLease reads token|fence|since|owner|tag. The bytes come from the
-// server: what does not parse is left empty.
-func parseLease(s string, r *Reply) {
-	f := strings.SplitN(s, "|", 5)
-	if len(f) != 5 {
-		return
-	}
-	if since, err := strconv.ParseInt(f[2], 10, 64); err == nil && since > 0 && since <= r.Now {
-		r.Since = time.Duration(r.Now-since) * time.Microsecond
-	}
-	r.Owner, r.Tag = f[3], f[4]
+// Acquire reads or leases.
+func Acquire(ctx context.Context, c valkey.Client, a Ask) (Reply, error) {
+	r, err := parseReply(acquireScript.run(ctx, c, a.call()))
+	r.name(a.Token)
+	return r, err
 }
 
-// Commit writes value and ends the lease if token holds it.
-func Commit(ctx context.Context, c valkey.Client, k Keys, token string, value []byte, ttl time.Duration) (bool, error) {
-	return truth(exec(ctx, c, commitScript, []string{k.Lease, k.Value},
-		[]string{token, valkey.BinaryString(value), millis(ttl)}))
+// name makes the token of a won lease alone. The scripts compare it as they do
+// the request's: the lease begins with both, token|fence|.
+func (r *Reply) name(request string) {
+	if r.Won {
+		r.Token = backend.NameLease(request, r.Fence)
+	}
 }
 
-// Renew extends the lease if token holds it.
-func Renew(ctx context.Context, c valkey.Client, k Keys, token string, ttl time.Duration) (bool, error) {
-	return truth(exec(ctx, c, renewScript, []string{k.Lease}, []string{token, millis(ttl)}))
+// AcquireMany is Acquire for many keys, in their order.
+func AcquireMany(ctx context.Context, c valkey.Client, asks []Ask) ([]Reply, []error) {
+	calls := make([]call, len(asks))
+	for i, a := range asks {
+		calls[i] = a.call()
+	}
+	replies, errs := make([]Reply, len(asks)), make([]error, len(asks))
+	for i, r := range acquireScript.runMany(ctx, c, calls) {
+		replies[i], errs[i] = parseReply(r)
+		replies[i].name(asks[i].Token)
+	}
+	return replies, errs
+}
+
+// Fill is one commit. Push is the size of the largest value that wake-ups
+// carry; negative: none.
+type Fill struct {
+	Keys  Keys
+	Token string
+	Value []byte
+	TTL   time.Duration
+	Push  int
+}
+
+func (f Fill) call() call {
+	return call{
+		keys: []string{f.Keys.Lease, f.Keys.Value, f.Keys.Fence},
+		args: []string{f.Token, valkey.BinaryString(f.Value), millis(f.TTL), strconv.Itoa(f.Push), millis(fenceTTL)},
+	}
+}
+
+// Commit writes a value and ends the lease if the token holds it.
+func Commit(ctx context.Context, c valkey.Client, f Fill) (bool, error) {
+	return truth(commitScript.run(ctx, c, f.call()))
+}
+
+// CommitMany is Commit for many keys, in their order.
+func CommitMany(ctx context.Context, c valkey.Client, fills []Fill) ([]bool, []error) {
+	calls := make([]call, len(fills))
+	for i, f := range fills {
+		calls[i] = f.call()
+	}
+	oks, errs := make([]bool, len(fills)), make([]error, len(fills))
+	for i, r := range commitScript.runMany(ctx, c, calls) {
+		oks[i], errs[i] = truth(r)
+	}
+	return oks, errs
+}
+
+// Renew extends the lease if token holds it. process, if not empty, becomes the
+// holder's, where it had none when it took the lease.
+func Renew(ctx context.Context, c valkey.Client, k Keys, token string, ttl time.Duration, process string) (bool, error) {
+	return truth(renewScript.run(ctx, c, call{[]string{k.Lease}, []string{token, millis(ttl), process}}))
+}
+
+// Name names the process of leases that were taken before it was subscribed, by
+// their tokens, and has those who wait for them look again.
+func Name(ctx context.Context, c valkey.Client, leases map[string]string, process string) {
+	calls := make([]call, 0, len(leases))
+	for lease, token := range leases {
+		calls = append(calls, call{[]string{lease}, []string{token, process}})
+	}
+	_ = nameScript.runMany(ctx, c, calls) // the next renewal names them as well
 }
 
 // Release ends the lease if token holds it.
-func Release(ctx context.Context, c valkey.Client, k Keys, token string) (bool, error) {
-	return truth(exec(ctx, c, releaseScript, []string{k.Lease}, []string{token}))
+func Release(ctx context.Context, c valkey.Client, k Keys, token string, f backend.Failure) (bool, error) {
+	first, longest := "0", "0"
+	if f.CoolDown > 0 {
+		first, longest = millis(f.CoolDown), millis(max(f.CoolDown, f.CoolDownMax))
+	}
+	return truth(releaseScript.run(ctx, c, call{
+		[]string{k.Lease, k.Fence},
+		[]string{token, first, longest, f.Text[:min(len(f.Text), maxText)], millis(fenceTTL)},
+	}))
 }
 
-// Set writes value and ends any lease.
-func Set(ctx context.Context, c valkey.Client, k Keys, value []byte, ttl time.Duration) error {
-	_, err := truth(exec(ctx, c, setScript, []string{k.Lease, k.Value},
-		[]string{valkey.BinaryString(value), millis(ttl)}))
+// Set writes value and ends any lease or cool-down.
+func Set(ctx context.Context, c valkey.Client, k Keys, value []byte, ttl time.Duration, push int) error {
+	_, err := truth(setScript.run(ctx, c, call{
+		[]string{k.Lease, k.Value}, []string{valkey.BinaryString(value), millis(ttl), strconv.Itoa(push)},
+	}))
 	return err
 }
 
-// Again reports whether a command is to be repeated, once: because its
-// connection turned out to be dead. The client does not repeat writes, and the
-// first command after a server's restart always meets the old connection.
-func Again(ctx context.Context, r valkey.ValkeyResult) bool {
-	err := r.NonValkeyError()
-	return err != nil && ctx.Err() == nil && dropped(err)
-}
-
-func exec(ctx context.Context, c valkey.Client, s *valkey.Lua, keys, args []string) valkey.ValkeyResult {
-	r := s.Exec(ctx, c, keys, args)
-	if Again(ctx, r) {
-		r = s.Exec(ctx, c, keys, args)
+// DeleteMany deletes the values and ends any leases or cool-downs.
+func DeleteMany(ctx context.Context, c valkey.Client, keys []Keys) []error {
+	if len(keys) == 1 {
+		_, err := truth(delScript.run(ctx, c, call{keys: []string{keys[0].Lease, keys[0].Value}}))
+		return []error{err}
 	}
-	return r
+	calls := make([]call, len(keys))
+	for i, k := range keys {
+		calls[i] = call{keys: []string{k.Lease, k.Value}}
+	}
+	errs := make([]error, len(keys))
+	for i, r := range delScript.runMany(ctx, c, calls) {
+		_, errs[i] = truth(r)
+	}
+	return errs
 }
 
-// dropped reports whether err means that an established connection has gone,
-// as opposed to a dial that was refused or a time that ran out.
-func dropped(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) ||
-		errors.Is(err, syscall.EPIPE) || errors.Is(err, net.ErrClosed)
+// Swap writes value and ends any lease if what is there begins with old.
+func Swap(ctx context.Context, c valkey.Client, k Keys, old, value []byte, ttl time.Duration) (bool, error) {
+	return truth(swapScript.run(ctx, c, call{
+		[]string{k.Lease, k.Value}, []string{valkey.BinaryString(old), valkey.BinaryString(value), millis(ttl)},
+	}))
+}
+
+// Probe publishes nonce to channel and counts who is subscribed to it; negative:
+// the server refuses to say.
+func Probe(ctx context.Context, c valkey.Client, channel, nonce string) (sent bool, subscribed int64, err error) {
+	n, err := probeScript.run(ctx, c, call{args: []string{channel, nonce}}).AsIntSlice()
+	if err != nil || len(n) != 2 {
+		return false, -1, Wrap(err)
+	}
+	return n[0] == 1, n[1], nil
 }
 
 func truth(r valkey.ValkeyResult) (bool, error) {
 	n, err := r.AsInt64()
-	return n == 1, wrap(err)
+	return n == 1, Wrap(err)
 }
-
-func wrap(err error) error { return Wrap(err) }
-
-// Wrap classifies a client error. Whatever is not the server's own word is
-// joined with backend.ErrUnavailable; the server's word keeps only its first
-// token (WRONGTYPE, OOM, NOPERM, ...), as the rest may quote keys.
-func Wrap(err error) error {
-	if err == nil {
-		return nil
-	}
-	if valkey.IsValkeyNil(err) {
-		return backend.ErrMiss
-	}
-	if e, ok := valkey.IsValkeyErr(err); ok {
-		code, _, _ := strings.Cut(e.Error(), " ")
-		return &ServerError{Code: code, err: e}
-	}
-	return fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
-}
-
-// ServerError is a refusal by the server itself.
-type ServerError struct {
-	Code string // WRONGTYPE, OOM, READONLY, ...
-	err  error
-}
-
-// Error names the refusal without quoting the server, which may quote keys.
-func (e *ServerError) Error() string { return "valkey: server refused: " + e.Code }
-
-// Unwrap gives the client's error.
-func (e *ServerError) Unwrap() error { return e.err }
 
 // millis rounds up: a lifetime below a millisecond must not become none.
 func millis(d time.Duration) string {
-	return strconv.FormatInt(max(1, int64((d+time.Millisecond-1)/time.Millisecond)), 10)
+	n := int64(d / time.Millisecond)
+	if d%time.Millisecond > 0 && n < math.MaxInt64 {
+		n++
+	}
+	return strconv.FormatInt(max(1, n), 10)
 }

@@ -3,6 +3,7 @@ package valkeylease
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ func TestKeysAreReadable(t *testing.T) {
 	if got != want {
 		t.Errorf("Keys = %s, want %s: entries of earlier versions would be lost", got, want)
 	}
-	if l.Value("london") != l.Keys("london").Value {
+	if l.Value("london") != l.Keys("london").Value || l.Lease("london") != l.Keys("london").Lease {
 		t.Error("Value and Keys disagree")
 	}
 }
@@ -81,14 +82,60 @@ func TestWrapTellsOutageFromRefusalAndQuotesNoKey(t *testing.T) {
 // FuzzParseLease reads what anybody may have written under a lease's key.
 func FuzzParseLease(f *testing.F) {
 	f.Add("")
-	f.Add("0123456789abcdef0123456789abcdef|1700000000000000|1700000000000000|host|00-aa-bb-01")
-	f.Add("a|b|c|d|e|f")
-	f.Add("|||||")
+	f.Add("1700000000000000|1700000000000000|1500|0123456789ab|0|host|00-aa-bb-01")
+	f.Add("a|b|c|d|e|f|g|h")
+	f.Add("1|-9223372036854775808|9223372036854775807|||||")
 	f.Fuzz(func(t *testing.T, s string) {
 		r := Reply{Now: 1700000000000000}
 		parseLease(s, &r)
-		if r.Since < 0 || r.Won || r.Value != nil {
+		if r.Since < 0 || r.Usual < 0 || r.Won || r.Value != nil || r.Process != "" && !isProcess(r.Process) {
 			t.Errorf("parseLease(%q) = %+v", s, r)
+		}
+		if c := parseCooling(s, -1); c.Failures < 1 || c.RetryAfter < 0 {
+			t.Errorf("parseCooling(%q) = %+v", s, c)
+		}
+	})
+}
+
+func TestParseLease(t *testing.T) {
+	r := Reply{Now: 1700000000000500}
+	parseLease("1700000000000000|1700000000000000|1500|0123456789ab|3|host|tag|with|bars", &r)
+	if r.Since != 500*time.Microsecond || r.Usual != 1500*time.Microsecond || r.Process != "0123456789ab" || r.Owner != "host" || r.Tag != "tag|with|bars" {
+		t.Errorf("parseLease = %+v", r)
+	}
+}
+
+func TestParseMessage(t *testing.T) {
+	for s, want := range map[string]Message{
+		"v3:a:b7:value":   {Lease: "a:b", Fence: 7, Notice: backend.Notice{Value: []byte("value")}},
+		"v1:k7:":          {Lease: "k", Fence: 7, Notice: backend.Notice{Value: []byte{}}},
+		"c1:k7:":          {Lease: "k", Fence: 7},
+		"f1:k7:3|200|a|b": {Lease: "k", Fence: 7, Notice: backend.Notice{Cooling: &backend.Cooling{Failures: 3, RetryAfter: 200 * time.Millisecond, Text: "a|b"}}},
+		"n0:1234":         {Nonce: "1234"},
+	} {
+		if got, ok := ParseMessage(s); !ok || !reflect.DeepEqual(got, want) {
+			t.Errorf("ParseMessage(%q) = %+v, %t, want %+v", s, got, ok, want)
+		}
+	}
+	for _, s := range []string{"", "v", "v:", "c0:", "c0:7:", "v9:k", "x1:k", "n1:k", "v-1:k", "f1:k", "c1:k", "c1:kx:", "v1:k-1:", "f1:k7:", "f1:k7:1|x|t", "v99999999999999999999:k"} {
+		if got, ok := ParseMessage(s); ok {
+			t.Errorf("ParseMessage(%q) = %+v, want it refused", s, got)
+		}
+	}
+}
+
+// FuzzParseMessage reads what anybody may publish.
+func FuzzParseMessage(f *testing.F) {
+	for _, s := range []string{"", "v3:a:b7:value", "c1:k7:", "f1:k7:3|200|text", "n0:1234", "v0:", "f1:k7:-1|-9223372036854775808|"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		m, ok := ParseMessage(s)
+		if ok && (m.Lease == "") != (m.Nonce != "" || strings.HasPrefix(s, "n")) || len(m.Lease) > len(s) {
+			t.Errorf("ParseMessage(%q) = %+v, %t", s, m, ok)
+		}
+		if c := m.Notice.Cooling; c != nil && (c.Failures < 1 || c.RetryAfter < 0 || len(c.Text) > maxText) {
+			t.Errorf("ParseMessage(%q) = %+v", s, c)
 		}
 	})
 }

@@ -25,6 +25,15 @@ type Harness struct {
 	// nothing. Not for drivers that use a network.
 	Bubble bool
 
+	// Wakes says that the driver implements lock.Notifier, and is ready to
+	// wake when New returns.
+	Wakes bool
+
+	// Patience is for how long the kit listens for a wake-up that must not
+	// come. Where wake-ups take real time, give them more than that. Defaults
+	// to 100 ms.
+	Patience time.Duration
+
 	// Advance lets d pass for the driver: a fake server's clock, say. Defaults
 	// to waiting for it, in a bubble's time or in the real one.
 	Advance func(d time.Duration)
@@ -33,7 +42,14 @@ type Harness struct {
 // Run runs the kit.
 func Run(t *testing.T, h Harness) {
 	t.Helper()
-	kit.Run(t, h, h.Bubble, cases)
+	kit.Run(t, h, h.Bubble, h.cases())
+}
+
+func (h Harness) cases() []kit.Case[Harness] {
+	if h.Wakes {
+		return append(append([]kit.Case[Harness]{}, cases...), wakeCases...)
+	}
+	return cases
 }
 
 // probe is a driver and what the cases do with it.
@@ -65,7 +81,7 @@ func token(n int) string { return fmt.Sprintf("%032x", n) }
 func (p *probe) acquire(key string, n int) lock.Grant {
 	p.t.Helper()
 	g, err := p.Acquire(p.t.Context(), key, lock.Request{
-		Token: token(n), Owner: fmt.Sprint("owner-", n), Tag: fmt.Sprint("tag|", n), TTL: p.ttl(),
+		Token: token(n), Owner: fmt.Sprint("owner-", n), Tag: fmt.Sprint("tag|", n), TTL: p.ttl(), Usual: 1500 * time.Microsecond,
 	})
 	p.t.Must(err)
 	return g
@@ -114,8 +130,8 @@ var cases = kit.Rules(
 		func(t *kit.T, p *probe) {
 			p.win("k", 1)
 			h := p.lose("k", 2).Holder
-			if h.Owner != "owner-1" || h.Tag != "tag|1" || h.Remaining <= 0 || h.Remaining > p.ttl() || h.Since < 0 || h.Since > p.ttl() {
-				t.Errorf("Holder = %+v, want owner-1, tag|1, what remains and since when", h)
+			if h.Owner != "owner-1" || h.Tag != "tag|1" || h.Remaining <= 0 || h.Remaining > p.ttl() || h.Since < 0 || h.Since > p.ttl() || h.Usual != 1500*time.Microsecond {
+				t.Errorf("Holder = %+v, want owner-1, tag|1, what remains, since when and what is usual", h)
 			}
 		}),
 	rule("idempotent", "the same token wins again, with the same fence: its first reply may have been lost",
@@ -176,6 +192,26 @@ var cases = kit.Rules(
 			}
 			p.pass(p.ttl())
 			p.win("k", 2)
+		}),
+	rule("late-request", "the token of a grant names its lease alone: what was won by a late copy of the request is not held by it",
+		func(t *kit.T, p *probe) {
+			first := p.win("k", 1)
+			p.release("k", 1, true)
+			second := p.win("k", 1) // a copy of the request, delivered after the Release
+			if first.Token == "" || first.Token == second.Token {
+				t.Fatalf("the tokens of two leases are %q and %q", first.Token, second.Token)
+			}
+			for token, want := range map[string]bool{first.Token: false, second.Token: true} {
+				if ok, err := p.Renew(t.Context(), "k", token, p.ttl()); err != nil || ok != want {
+					t.Errorf("Renew = %t, %v, want %t, nil", ok, err, want)
+				}
+			}
+			if ok, err := p.Release(t.Context(), "k", first.Token); err != nil || ok {
+				t.Errorf("Release = %t, %v, want false, nil", ok, err)
+			}
+			if ok, err := p.Release(t.Context(), "k", second.Token); err != nil || !ok {
+				t.Errorf("Release = %t, %v, want true, nil", ok, err)
+			}
 		}),
 	rule("keys", "every string is a key, and no two share a lease",
 		func(_ *kit.T, p *probe) {

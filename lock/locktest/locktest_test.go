@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestReferencePasses(t *testing.T) {
-	Run(t, Harness{New: func(testing.TB) lock.Driver { return new(memlock.Driver) }, Bubble: true})
+	Run(t, Harness{New: func(testing.TB) lock.Driver { return new(memlock.Driver) }, Bubble: true, Wakes: true})
 }
 
 // broken is a driver with one thing wrong.
@@ -26,6 +26,15 @@ type broken struct {
 	acquire func(ctx context.Context, key string, req lock.Request) (lock.Grant, error)
 	renew   func(ctx context.Context, key, token string, ttl time.Duration) (bool, error)
 	release func(ctx context.Context, key, token string) (bool, error)
+	watch   func(key string, wake func()) (stop func())
+	wake    func() // of the last watch
+}
+
+func (b *broken) Watch(key string, wake func()) (stop func()) {
+	if b.watch != nil {
+		return b.watch(key, wake)
+	}
+	return b.Driver.Watch(key, wake)
 }
 
 func (b *broken) Acquire(ctx context.Context, key string, req lock.Request) (lock.Grant, error) {
@@ -80,7 +89,7 @@ func TestBrokenDriversFail(t *testing.T) {
 				return g, err
 			}
 		}},
-		"creates leases by renewing": {[]string{"expire", "renew"}, func(b *broken) {
+		"creates leases by renewing": {[]string{"expire", "late-request", "renew"}, func(b *broken) {
 			b.renew = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
 				g, err := b.Driver.Acquire(ctx, key, lock.Request{Token: token, TTL: ttl})
 				return g.Status == lock.Won && err == nil, err
@@ -91,7 +100,7 @@ func TestBrokenDriversFail(t *testing.T) {
 				return b.Driver.Renew(ctx, key, token, time.Millisecond)
 			}
 		}},
-		"says it released": {[]string{"expire", "release"}, func(b *broken) {
+		"says it released": {[]string{"expire", "late-request", "release", "wake-foreign"}, func(b *broken) {
 			b.release = func(ctx context.Context, key, token string) (bool, error) {
 				_, err := b.Driver.Release(ctx, key, token)
 				return true, err
@@ -119,12 +128,51 @@ func TestBrokenDriversFail(t *testing.T) {
 				return b.Driver.Acquire(ctx, key[:min(len(key), 100)], req)
 			}
 		}},
-		"lets everybody win": {[]string{"exclusive", "expire", "race", "release", "renew"}, func(b *broken) {
+		"lets everybody win": {[]string{"exclusive", "expire", "race", "release", "renew", "wake-foreign", "wake-release", "wake-stopped"}, func(b *broken) {
 			b.acquire = func(ctx context.Context, key string, req lock.Request) (lock.Grant, error) {
 				g, err := b.Driver.Acquire(ctx, key, req)
 				if err == nil && g.Status != lock.Won {
 					g = lock.Grant{Status: lock.Won, Fence: 1 << 40}
 				}
+				return g, err
+			}
+		}},
+		"never wakes": {[]string{"wake-release", "wake-race", "wake-stopped"}, func(b *broken) {
+			b.watch = func(string, func()) func() { return func() {} }
+		}},
+		"wakes at every turn": {[]string{"wake-foreign"}, func(b *broken) {
+			b.renew = func(ctx context.Context, key, token string, ttl time.Duration) (bool, error) {
+				ok, err := b.Driver.Renew(ctx, key, token, ttl)
+				if b.wake != nil {
+					b.wake()
+				}
+				return ok, err
+			}
+			b.watch = func(key string, wake func()) func() {
+				b.wake = wake
+				return b.Driver.Watch(key, wake)
+			}
+		}},
+		"wakes after stop": {[]string{"wake-stopped"}, func(b *broken) {
+			b.watch = func(key string, wake func()) func() {
+				b.Driver.Watch(key, wake)
+				return func() {}
+			}
+		}},
+		"wakes the first only": {[]string{"wake-release", "wake-stopped"}, func(b *broken) {
+			first := map[string]bool{}
+			b.watch = func(key string, wake func()) func() {
+				if first[key] {
+					return func() {}
+				}
+				first[key] = true
+				return b.Driver.Watch(key, wake)
+			}
+		}},
+		"promises no push": {[]string{"wake-foreign", "wake-release", "wake-stopped"}, func(b *broken) {
+			b.acquire = func(ctx context.Context, key string, req lock.Request) (lock.Grant, error) {
+				g, err := b.Driver.Acquire(ctx, key, req)
+				g.Pushed = false
 				return g, err
 			}
 		}},
@@ -135,12 +183,13 @@ func TestBrokenDriversFail(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := kit.Failed(t, Harness{Bubble: true, New: func(testing.TB) lock.Driver {
+			got := kit.Failed(t, Harness{Bubble: true, Wakes: true, New: func(testing.TB) lock.Driver {
 				b := new(broken)
 				tc.wreck(b)
 				return b
-			}}, cases)
+			}}, Harness{Wakes: true}.cases())
 			slices.Sort(got)
+			slices.Sort(tc.fails)
 			if !slices.Equal(got, tc.fails) {
 				t.Errorf("fails %q, want %q", got, tc.fails)
 			}

@@ -28,15 +28,25 @@ func open(tb testing.TB, url string) *valkeylock.Driver {
 	return d
 }
 
+// listening opens a driver that is ready to wake.
+func listening(tb testing.TB, url string) *valkeylock.Driver {
+	tb.Helper()
+	d := open(tb, url)
+	if !d.Listen(tb.Context()) {
+		tb.Fatal("Listen = false")
+	}
+	return d
+}
+
 func TestConformanceValkey(t *testing.T) {
 	url := servertest.Valkey(t).URL()
-	locktest.Run(t, locktest.Harness{New: func(tb testing.TB) lock.Driver { return open(tb, url) }})
+	locktest.Run(t, locktest.Harness{New: func(tb testing.TB) lock.Driver { return listening(tb, url) }, Wakes: true})
 }
 
 func TestConformanceMini(t *testing.T) {
 	m := servertest.Mini(t)
 	locktest.Run(t, locktest.Harness{
-		New: func(tb testing.TB) lock.Driver { return open(tb, m.URL()) }, Advance: m.Advance,
+		New: func(tb testing.TB) lock.Driver { return listening(tb, m.URL()) }, Wakes: true, Advance: m.Advance,
 	})
 }
 
