@@ -9,6 +9,7 @@ GOLANGCI ?= $(CURDIR)/.tmp/bin/golangci-lint-$(LINT_VERSION)
 # The peers that we measure ourselves against live in a module of their own.
 NESTED := $(patsubst %/go.mod,%,$(wildcard internal/bench/go.mod))
 
+# One package at a time: several start fleets of processes, and what they promise they promise of a machine that has room for them.
 # Tests that need a Valkey server start this one, and with REQUIRE they fail instead of skipping when there is none.
 WITH_SERVER = VALKEY_SERVER="$$(.ci/install-valkey)" BELLWETHER_REQUIRE_SERVERS=1
 
@@ -22,12 +23,14 @@ help: ## list these targets
 check: test lint bench-smoke ## all that must pass before a merge
 
 .PHONY: server
-server: ## find a valkey-server, or install one
+server: ## find the servers that the tests start, or install them
 	@.ci/install-valkey
+	@.ci/install-servers
 
 .PHONY: test
 test: server ## every test, with the race detector and a real Valkey server
-	$(WITH_SERVER) $(GO) test -race ./...
+	$(GO) test -race -run '^$$' ./... >/dev/null
+	$(WITH_SERVER) $(GO) test -race -p 1 ./...
 
 .PHONY: cover
 cover: server ## the tests again, with the share of statements they reach
