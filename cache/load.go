@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/bellwethercache/bellwether/backend"
@@ -141,12 +140,12 @@ func (f *fill[K, V]) loadAndStore(ctx context.Context, call *flight.Call[outcome
 	if lease != nil {
 		loadCtx, fence = lease.Context(), lease.Fence()
 	}
-	stop := f.guard(loadCtx, call, lease)
+	own, stop := f.guard(loadCtx, call, lease)
 	if usual := c.usual.get(); usual > 0 {
 		call.Announce(usual, false)
 	}
 	said := newLoad(cmp.Or(f.known, f.stale), fence)
-	v, cost, err := f.callLoader(loadCtx, role, said)
+	v, cost, err := f.callLoader(loadCtx, role, said, own)
 	stop()
 	if err != nil && lease != nil && errors.Is(context.Cause(loadCtx), lock.ErrLost) && ctx.Err() == nil {
 		c.count.leasesLost.Add(1)
@@ -162,42 +161,30 @@ func (f *fill[K, V]) loadAndStore(ctx context.Context, call *flight.Call[outcome
 	return out, err
 }
 
-// guard looks, whenever somebody may have ended the lease, whether it is still
-// ours: the watch that waited for another's now tells of our own. Who comes once
-// it is lost is to have what took it away, so the flight takes nobody in any more.
-func (f *fill[K, V]) guard(ctx context.Context, call *flight.Call[outcome[V]], lease *lock.Lease) (stop func()) {
+// alarm rings when somebody may have ended a load's lease; look finds out. The
+// zero alarm never rings.
+type alarm struct {
+	rings <-chan struct{}
+	look  func()
+}
+
+// guard makes the watch that waited for another's lease tell of our own. Who
+// comes once that is lost is to have what took it away, so the flight then takes
+// nobody in any more.
+func (f *fill[K, V]) guard(ctx context.Context, call *flight.Call[outcome[V]], lease *lock.Lease) (own alarm, stop func()) {
 	if lease == nil {
 		f.endWatch()
-		return func() {}
+		return own, func() {}
+	}
+	if f.watch != nil {
+		own = alarm{f.watch.wake, func() { _ = lease.Renew(ctx) }} // which ends the lease if it was lost
 	}
 	retire := context.AfterFunc(ctx, func() {
 		if errors.Is(context.Cause(ctx), lock.ErrLost) {
 			call.Retire()
 		}
 	})
-	var wake chan struct{}
-	if f.watch != nil {
-		wake = f.watch.wake
-	}
-	done := make(chan struct{})
-	var wg sync.WaitGroup
-	if wake != nil {
-		wg.Go(func() { // ends with the load
-			for {
-				select {
-				case <-wake:
-					_ = lease.Renew(ctx) // which ends the lease if it was lost
-				case <-done:
-					return
-				case <-ctx.Done():
-					return
-				}
-			}
-		})
-	}
-	return func() {
-		close(done)
-		wg.Wait()
+	return own, func() {
 		f.endWatch()
 		retire()
 	}
@@ -263,23 +250,28 @@ type loaded[V any] struct {
 
 // callLoader runs the loader, for LoadTimeout at most, turning a panic or a
 // Goexit into an error. It waits for a slot first.
-func (f *fill[K, V]) callLoader(ctx context.Context, role Role, said *Load[V]) (v V, cost time.Duration, err error) {
+func (f *fill[K, V]) callLoader(ctx context.Context, role Role, said *Load[V], own alarm) (v V, cost time.Duration, err error) {
 	c := f.cache
 	if f.load == nil {
 		return v, 0, ErrNoLoader
 	}
 	ctx = context.WithValue(ctx, loadKey{}, said)
-	return runLoader(ctx, c.core, &c.policy, LoadStart{Role: role, Keys: 1}, func(ctx context.Context) (V, error) {
+	return runLoader(ctx, c.core, &c.policy, own, LoadStart{Role: role, Keys: 1}, func(ctx context.Context) (V, error) {
 		return f.load(ctx, f.key)
 	})
 }
 
 // runLoader is callLoader for any kind of loader.
-func runLoader[K comparable, V, R any](ctx context.Context, c *core[K, V], p *Policy, info LoadStart, load func(context.Context) (R, error)) (r R, cost time.Duration, err error) {
-	select {
-	case c.slots <- struct{}{}:
-	case <-ctx.Done():
-		return r, 0, context.Cause(ctx)
+func runLoader[K comparable, V, R any](ctx context.Context, c *core[K, V], p *Policy, own alarm, info LoadStart, load func(context.Context) (R, error)) (r R, cost time.Duration, err error) {
+	for queued := true; queued; {
+		select {
+		case c.slots <- struct{}{}:
+			queued = false
+		case <-own.rings:
+			own.look()
+		case <-ctx.Done():
+			return r, 0, context.Cause(ctx)
+		}
 	}
 	if h := c.opts.Hooks.LoadStart; h != nil {
 		ctx = h(ctx, info)
@@ -314,14 +306,18 @@ func runLoader[K comparable, V, R any](ctx context.Context, c *core[K, V], p *Po
 		defer t.Stop()
 		deadline = t.C
 	}
-	select {
-	case l := <-done:
-		return l.val, 0, l.err
-	case <-deadline:
-		// Not waited for: it may ignore its context, and its key must not.
-		cancel(ErrLoadTimeout)
-		c.count.loadTimeouts.Add(1)
-		return r, 0, ErrLoadTimeout
+	for {
+		select {
+		case l := <-done:
+			return l.val, 0, l.err
+		case <-own.rings:
+			own.look()
+		case <-deadline:
+			// Not waited for: it may ignore its context, and its key must not.
+			cancel(ErrLoadTimeout)
+			c.count.loadTimeouts.Add(1)
+			return r, 0, ErrLoadTimeout
+		}
 	}
 }
 

@@ -315,7 +315,7 @@ func (b *batch[K, V]) loadAll(ctx context.Context, loads []*fill[K, V]) {
 	err := ErrNoLoader
 	if b.load != nil {
 		loadCtx := context.WithValue(ctx, loadKey{}, said)
-		found, took, err = runLoader(loadCtx, c.core, &c.policy, LoadStart{Role: role, Keys: len(keys)}, func(ctx context.Context) (map[K]V, error) {
+		found, took, err = runLoader(loadCtx, c.core, &c.policy, alarm{}, LoadStart{Role: role, Keys: len(keys)}, func(ctx context.Context) (map[K]V, error) {
 			return b.load(ctx, keys)
 		})
 	}

@@ -103,7 +103,7 @@ func TestBrokenWakesFail(t *testing.T) {
 				return func() {}
 			}
 		}},
-		"wakes the first only": {[]string{"wake/commit", "wake/revoked", "wake/stopped"}, func(b *broken, s *memstore.Store) {
+		"wakes the first only": {[]string{"wake/commit", "wake/stopped"}, func(b *broken, s *memstore.Store) {
 			first := map[string]bool{}
 			b.watch = func(key string, wake func(backend.Notice)) func() {
 				if first[key] {

@@ -147,23 +147,22 @@ var wakeCases = kit.Rules(
 		}),
 	wakeCase("revoked", "a holder that asked to be told is woken when a Set or Delete ends its lease, and not by its own Commit",
 		func(t *kit.T, l *leasing) {
-			hold := func(n int) *bell {
-				b := l.watch("k")
-				r, err := l.Lease(t.Context(), "k", backend.LeaseRequest{Token: token(n), TTL: l.h.lifetime(), Watch: true})
+			hold := func(key string, n int) *bell {
+				b := l.watch(key)
+				r, err := l.Lease(t.Context(), key, backend.LeaseRequest{Token: token(n), TTL: l.h.lifetime(), Watch: true})
 				t.Must(err)
 				if !r.Won {
 					t.Fatalf("Lease = %+v, want it won", r)
 				}
 				return b
 			}
-			b := hold(1)
-			t.Must(l.Delete(t.Context(), "k"))
+			b := hold("deleted", 1)
+			t.Must(l.Delete(t.Context(), "deleted"))
 			b.heard()
-			b = hold(2)
-			set(t, l.Store, "k", "set")
+			b = hold("set", 2)
+			set(t, l.Store, "set", "set")
 			b.heard()
-			t.Must(l.Delete(t.Context(), "k"))
-			b = hold(3)
+			b = hold("k", 3)
 			l.commit(3, "v", true)
 			b.silent("by its own commit")
 		}),

@@ -172,7 +172,13 @@ func TestARestartCostsNoCall(t *testing.T) {
 // the server.
 func TestALostReplyCostsNoCall(t *testing.T) {
 	srv := servertest.Valkey(t)
-	s, c := open(t, srv.URL(), "n"), admin(t, srv.URL())
+	c := admin(t, srv.URL())
+	// Without a subscription, whose probe would be what waits.
+	s, err := valkeystore.Open(srv.URL(), &valkeystore.Options{Namespace: "n", NoPush: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
 	ask := backend.LeaseAsk{Key: "k", LeaseRequest: backend.LeaseRequest{Token: token(2), TTL: time.Minute}}
 	for name, call := range map[string]func() (backend.LeaseReply, error){
 		"Lease": func() (backend.LeaseReply, error) { return s.Lease(t.Context(), "l", ask.LeaseRequest) },

@@ -3,6 +3,6 @@
 --   KEYS  1 lease  2 value
 local lease = redis.pcall('GET', KEYS[1])
 redis.call('DEL', KEYS[1], KEYS[2])
-revoke(lease)
 wake(lease, 'c', '')
+revoke(lease)
 return 1

@@ -68,11 +68,11 @@ func (s *script) inFull(c valkey.Client, x call) valkey.Completed {
 	return c.B().Eval().Script(s.text).Numkeys(int64(len(x.keys))).Key(x.keys...).Arg(x.args...).Build()
 }
 
-// run runs the script, a second time if the server does not know it or its
-// connection turned out to be dead.
+// run runs the script, again if the server does not know it or its connection
+// turned out to be dead.
 func (s *script) run(ctx context.Context, c valkey.Client, x call) valkey.ValkeyResult {
 	r := c.Do(ctx, s.byName(c, x))
-	if Again(ctx, r) {
+	for tries := 0; tries < reconnects && Again(ctx, r); tries++ {
 		r = c.Do(ctx, s.byName(c, x))
 	}
 	if unknown(r) {
@@ -80,6 +80,10 @@ func (s *script) run(ctx context.Context, c valkey.Client, x call) valkey.Valkey
 	}
 	return r
 }
+
+// reconnects is how many dead connections a call may meet: a client has two, or
+// one for each processor, and a server that was restarted has dropped them all.
+const reconnects = 2
 
 // batch bounds what is sent at once: below the client's ring of 1,024, so that
 // a batch does not hold up everybody else.
@@ -113,6 +117,9 @@ func (s *script) runBatch(ctx context.Context, c valkey.Client, calls []call) []
 	}
 	if len(again) > 0 {
 		for i, r := range c.DoMulti(ctx, cmds...) {
+			if Again(ctx, r) {
+				r = s.run(ctx, c, calls[again[i]])
+			}
 			results[again[i]] = r
 		}
 	}

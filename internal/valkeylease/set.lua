@@ -4,6 +4,6 @@
 local lease = redis.pcall('GET', KEYS[1])
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[2])
 redis.call('DEL', KEYS[1])
-revoke(lease)
 wake_with(lease, ARGV[1], ARGV[3])
+revoke(lease) -- last: to who waits in the holder's process this is an old message by then
 return 1

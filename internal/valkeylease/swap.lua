@@ -10,6 +10,6 @@ end
 local lease = redis.pcall('GET', KEYS[1])
 redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[3])
 redis.call('DEL', KEYS[1])
-revoke(lease)
 wake(lease, 'c', '')
+revoke(lease)
 return 1
