@@ -42,7 +42,8 @@ func TestARestartBetweenReadAndSwap(t *testing.T) {
 		seen := c.cas
 		look := other.change("k", func(*item, int64) bool { return false })
 		if err := other.apply(t.Context(), []*change{look}); err != nil || look.cas != seen {
-			t.Skipf("this server does not count from the beginning: %d, then %d", seen, look.cas)
+			t.Errorf("the restarted server counts %d after %d: nothing is tested if it does not begin anew", look.cas, seen)
+			return false
 		}
 		it.put([]byte("late"), now, time.Minute)
 		return true

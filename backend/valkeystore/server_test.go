@@ -18,7 +18,7 @@ import (
 func token(n int) string { return fmt.Sprintf("%032x", n) }
 
 // admin is a client beside the store's.
-func admin(t *testing.T, url string) valkey.Client {
+func admin(t testing.TB, url string) valkey.Client {
 	t.Helper()
 	opt, err := valkeyconn.Options(url)
 	if err != nil {
@@ -327,39 +327,4 @@ func TestOutOfMemoryALeaseCanBeGivenUp(t *testing.T) {
 	if r := lease(t, s, "k", 2); r.Cooling == nil {
 		t.Errorf("Lease = %+v, want it cooling", r)
 	}
-}
-
-// TestServerCost logs what each script costs the server, beside a plain GET.
-func TestServerCost(t *testing.T) {
-	if testing.Short() {
-		t.Skip("only measures")
-	}
-	url := servertest.Valkey(t).URL()
-	s, c := listening(t, url, "n"), admin(t, url)
-	usec := func(name string) (us, n float64) {
-		info, _ := c.Do(t.Context(), c.B().Info().Section("commandstats").Build()).ToString()
-		for line := range strings.Lines(info) {
-			_, _ = fmt.Sscanf(line, "cmdstat_"+name+":calls=%f,usec=%f", &n, &us)
-		}
-		return us, n
-	}
-	const rounds = 5000
-	measure := func(name, command string, fn func(i int)) {
-		us, n := usec(command)
-		for i := range rounds {
-			fn(i)
-		}
-		us2, n2 := usec(command)
-		t.Logf("%-12s %6.2f µs at the server", name, (us2-us)/(n2-n))
-	}
-	v := []byte(strings.Repeat("v", 100))
-	if err := s.Set(t.Context(), "hit", v, time.Hour); err != nil {
-		t.Fatal(err)
-	}
-	measure("GET", "get", func(int) { _, _ = s.Get(t.Context(), "hit") })
-	measure("lease, hit", "evalsha", func(int) { lease(t, s, "hit", 1) })
-	measure("lease, won", "evalsha", func(i int) { lease(t, s, fmt.Sprint(i), i) })
-	measure("lease, held", "evalsha", func(i int) { lease(t, s, fmt.Sprint(i), i+1) })
-	measure("commit", "evalsha", func(i int) { _, _ = s.Commit(t.Context(), fmt.Sprint(i), token(i), v, time.Minute) })
-	measure("set", "evalsha", func(i int) { _ = s.Set(t.Context(), fmt.Sprint(i), v, time.Minute) })
 }
