@@ -46,6 +46,7 @@ type core[K comparable, V any] struct {
 	slots      chan struct{} // one for each load that runs
 	loaders    sync.WaitGroup
 	refreshing atomic.Int64
+	claims     claims
 	usual      average // of how long loads take
 	closed     atomic.Bool
 	count      counters

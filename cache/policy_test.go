@@ -202,6 +202,30 @@ func TestWhoHoldsAStaleValueNeverWaits(t *testing.T) {
 	})
 }
 
+// Without memory of its own a process must not try a refresh at each read while
+// another one is at it.
+func TestStaleReadsWithoutMemoryDoNotAllRefresh(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, loads := newServer(), 0
+		o := withPolicy(policy{TTL: time.Minute, StaleWhileRevalidate: time.Hour})
+		a := open(t, count(&loads, 10*time.Second), &o, s.tier(nil))
+		b := open(t, count(&loads, 10*time.Second), &o, s.tier(nil))
+		want(t, 1)(a.Get(t.Context(), "k"))
+		time.Sleep(time.Minute)
+		want(t, 1)(a.Get(t.Context(), "k")) // begins the refresh
+		synctest.Wait()
+		before := s.did("lease") + s.did("get")
+		for range 100 {
+			want(t, 1)(b.Get(t.Context(), "k"))
+			synctest.Wait()
+		}
+		if n := s.did("lease") + s.did("get") - before; n > 103 {
+			t.Errorf("%d calls for 100 reads, want one each, and one try for the refresh", n)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
 func TestRefreshAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFleet(t, 3, time.Second, withPolicy(policy{TTL: 100 * time.Second, RefreshAhead: 0.8}))

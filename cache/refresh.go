@@ -2,15 +2,17 @@ package cache
 
 import (
 	"context"
+	"sync"
 	"time"
 
+	"github.com/bellwethercache/bellwether/internal/clock"
 	"github.com/bellwethercache/bellwether/tier"
 )
 
 // refresh has key loaded in the background, unless somebody in this process
 // sees to that already. e is the entry to be refreshed.
 func (c *Cache[K, V]) refresh(ctx context.Context, key K, load LoadFunc[K, V], e *tier.Entry[V]) {
-	if !c.tiers.Claim(key, claimFor(e.Cost)) {
+	if !c.claim(key, claimFor(e.Cost)) {
 		return
 	}
 	// A refresh is a goroutine; callers are served without it.
@@ -22,6 +24,48 @@ func (c *Cache[K, V]) refresh(ctx context.Context, key K, load LoadFunc[K, V], e
 	if !c.flights.Start(ctx, f.skey, &f.call, f) {
 		c.refreshing.Add(-1)
 	}
+}
+
+// claim makes the caller the one that sees to the refresh of key, unless another
+// in this process did less than d ago. The nearest tier keeps claims with its
+// entries; without one in this process they are kept here.
+func (c *core[K, V]) claim(key K, d time.Duration) bool {
+	if c.tiers.Near() {
+		return c.tiers.Claim(key, d)
+	}
+	return c.claims.take(c.key(key), d)
+}
+
+// claims are kept until their time is over. The zero value is ready to use.
+type claims struct {
+	mu    sync.Mutex
+	until map[string]int64 // clock.Now
+}
+
+// maxClaims bounds the memory. Beyond it nobody is held back.
+const maxClaims = 10_000
+
+func (c *claims) take(key string, d time.Duration) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := clock.Now()
+	if now < c.until[key] {
+		return false
+	}
+	if len(c.until) >= maxClaims {
+		for k, until := range c.until {
+			if now >= until {
+				delete(c.until, k)
+			}
+		}
+	}
+	if c.until == nil {
+		c.until = make(map[string]int64)
+	}
+	if len(c.until) < maxClaims {
+		c.until[key] = now + int64(d)
+	}
+	return true
 }
 
 // claimFor is for how long nobody else in this process tries a refresh: long

@@ -124,6 +124,9 @@ func (s *Stack[K, V]) Local(key K) (e Entry[V], ok bool) {
 // that those below hold it no more either.
 func (s *Stack[K, V]) Lapsed(key K) bool { return s.near != nil && s.near.lapsed(key) }
 
+// Near reports whether the nearest tier is in this process.
+func (s *Stack[K, V]) Near() bool { return s.near != nil }
+
 // Claim makes the caller the one that sees to the refresh of key's entry in the
 // nearest tier, unless another did less than d ago. Without such an entry every
 // caller is.
