@@ -87,6 +87,32 @@ type Memory interface {
 	Close() error
 }
 
+// Ranger is an optional ability of a [Memory]: to go through what it holds, so
+// that a cache can save it (cache.Cache.Save). Without it a cache cannot.
+type Ranger interface {
+	// Range calls yield with each node that the memory holds, in no order,
+	// until yield returns false. A node that is there from beginning to end is
+	// yielded, once; of those that are set or deleted meanwhile some are, and
+	// none that is dead by then. yield may call any method, so Range
+	// holds no lock meanwhile. After Close it yields nothing.
+	//
+	//	for n := range m.Range { ... }
+	Range(yield func(n Node) bool)
+}
+
+// Counted is an optional ability of a [Memory]: to say how full it is. It is
+// verified by backendtest.RunMemory.
+type Counted interface {
+	// Len returns how many nodes are held. One that was deleted or replaced, or
+	// whose lifetime is over, may count until its room has been given back. It
+	// may take a lock: it is for statistics, not for each read.
+	Len() int
+
+	// Evicted returns how many nodes were dropped, or not taken in, for want of
+	// room while they were alive. It never falls.
+	Evicted() uint64
+}
+
 // Node is a value in a Memory. Embed [Life] for Kill and Dead.
 type Node interface {
 	// Kill marks the node as replaced or deleted. Idempotent.

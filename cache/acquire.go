@@ -16,7 +16,7 @@ import (
 // be had. outcomeOf knows what to make of its error.
 func (f *fill[K, V]) acquire(ctx context.Context, call *flight.Call[outcome[V]]) (*lock.Lease, error) {
 	c := f.cache
-	if c.locker == nil || f.degraded != nil {
+	if !c.tiers.Leases() || f.degraded != nil {
 		return nil, nil
 	}
 	if f.first == nil {
@@ -66,6 +66,7 @@ func (f *fill[K, V]) try(ctx context.Context, req lock.Request) (lock.Grant, err
 	for range 2 { // a second time if what it found is no better than what was seen
 		ask := leaseRequest(req)
 		ask.Rejected = f.seen
+		f.began = f.cache.stack.Instant()
 		reply, err := f.cache.tiers.Lease(ctx, f.skey, ask)
 		switch {
 		case err != nil:
@@ -88,6 +89,7 @@ func (f *fill[K, V]) heed(ctx context.Context, n backend.Notice) (lock.Grant, bo
 		f.cooling = n.Cooling
 		return lock.Grant{Status: lock.Failed}, true
 	case n.Value != nil:
+		f.began = f.cache.stack.Instant() // the news of what came after it comes after it
 		look, err := f.cache.tiers.Decode(ctx, f.skey, n.Value)
 		if err == nil && f.good(&look) {
 			return lock.Grant{Status: lock.Filled}, true

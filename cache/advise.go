@@ -53,6 +53,9 @@ func ratio(part, of uint64) float64 {
 
 // Advice codes, beyond those of package lock.
 const (
+	// WarnFallback: a store lacks an ability, and the cache does with less. It is
+	// said once, by New.
+	WarnFallback lock.WarningCode = "fallback"
 	// WarnLoadTooLong: loads take more than half of the lease's TTL and it is
 	// not renewed, or come near Policy.LoadTimeout.
 	WarnLoadTooLong lock.WarningCode = "load-too-long"
@@ -174,8 +177,20 @@ func (a *advisor) tiers(s *Stats) {
 		}
 		if bad := t.Corrupt + t.Foreign; bad > 0 && ratio(bad, t.Hits+t.Misses) > 0.01 {
 			a.say(WarnForeign, "%.0f %% of lookups in tier %d from behind memory find what is no entry of this cache: "+
-				"give each cache a namespace of its own", 100*ratio(bad, t.Hits+t.Misses), i+1)
+				"give each cache a namespace of its own, and see Options.Schema for when its values change their shape", 100*ratio(bad, t.Hits+t.Misses), i+1)
 		}
+	}
+}
+
+// warnOfLacks says what the cache does without, because of what its stores are
+// not able to do.
+func (c *core[K, V]) warnOfLacks() {
+	h := c.opts.Hooks.Warn
+	if h == nil {
+		return
+	}
+	for _, text := range c.stack.Lacks() {
+		h(context.Background(), lock.Warning{Code: WarnFallback, Message: fmt.Sprintf("cache %q: %s", c.opts.Name, text)})
 	}
 }
 
@@ -202,11 +217,21 @@ func (s *Stats) Sub(since *Stats) Stats {
 		{&d.WaitTimeouts, &since.WaitTimeouts}, {&d.LeasesLost, &since.LeasesLost}, {&d.NotStored, &since.NotStored}, {&d.Takeovers, &since.Takeovers},
 		{&d.StaleIfError, &since.StaleIfError}, {&d.Cooled, &since.Cooled}, {&d.HardTimeouts, &since.HardTimeouts},
 		{&d.Overloads, &since.Overloads}, {&d.LoadTimeouts, &since.LoadTimeouts},
+		{&d.RemoteWaits, &since.RemoteWaits}, {&d.RemoteTimeouts, &since.RemoteTimeouts},
 	} {
 		*f.of -= *f.less
 	}
 	d.LoadTime -= since.LoadTime
 	d.WaitTime -= since.WaitTime
+	for i := range d.Acquisitions {
+		d.Acquisitions[i] -= since.Acquisitions[i]
+	}
+	d.Memory = append(d.Memory[:0:0], s.Memory...)
+	for i := range since.Memory {
+		if i < len(d.Memory) {
+			d.Memory[i].Evicted -= since.Memory[i].Evicted
+		}
+	}
 	d.Tiers = append(d.Tiers[:0:0], s.Tiers...)
 	for i := range since.Tiers {
 		if i < len(d.Tiers) {

@@ -26,6 +26,8 @@ type LoadFunc[K comparable, V any] func(ctx context.Context, key K) (V, error)
 // Cache is a typed cache. Make it with [New]; it is safe for concurrent use.
 type Cache[K comparable, V any] struct {
 	*core[K, V]
+	tiers  *tier.Stack[K, V]         // as the policy wants to see them
+	flown  *flight.Group[outcome[V]] // the flights that read those tiers
 	policy Policy
 	bad    error // the policy that With was asked for makes no sense
 }
@@ -35,13 +37,16 @@ type core[K comparable, V any] struct {
 	load       LoadFunc[K, V]
 	opts       Options[K, V]
 	key        func(K) string
-	panics     bool // hashing a K can panic
-	tiers      *tier.Stack[K, V]
+	parse      func(string) (K, bool) // its inverse; nil: there is none
+	panics     bool                   // hashing a K can panic
+	stack      *tier.Stack[K, V]
+	routes     routes[outcome[V]]
 	locker     *lock.Locker // nil if no tier leases
 	flights    flight.Group[outcome[V]]
 	observe    flight.Follower[outcome[V]] // follow, bound once
 	fills      sync.Pool                   // of *fill[K, V]
 	writes     keyMutex
+	readers    readers
 	cooling    cooler
 	slots      chan struct{} // one for each load that runs
 	loaders    sync.WaitGroup
@@ -68,21 +73,41 @@ func New[K comparable, V any](load LoadFunc[K, V], opts *Options[K, V], tiers ..
 	if c.key, c.panics, err = keyFunc(o.Key); err != nil {
 		return nil, err
 	}
-	c.tiers, err = tier.NewStack[K](tier.Config[V]{Codec: o.Codec, Schema: o.Schema, Hooks: &c.opts.Hooks.Tier}, tiers...)
+	if c.parse = parseFunc[K](o.Key); o.ParseKey != nil {
+		c.parse = o.ParseKey
+	}
+	cfg := tier.Config[K, V]{
+		Codec: o.Codec, Schema: o.Schema, Migrations: o.Migrations, Hooks: &c.opts.Hooks.Tier, Key: c.key, Parse: parseFunc[K](o.Key),
+		News: tier.News{Changed: c.changed, Busy: c.busy, Stamped: c.part},
+	}
+	c.stack, err = tier.NewStack(cfg, tiers...)
 	if err != nil {
 		return nil, fmt.Errorf("cache: %w", err)
 	}
 	lease := o.Lease
 	lease.Hooks.AcquireDone = c.countWait(lease.Hooks.AcquireDone)
-	locker, err := lock.New(leaseDriver[K, V]{c.tiers}, &lease) // also validates the options of a cache that needs none
+	locker, err := lock.New(leaseDriver[K, V]{c.stack}, &lease) // also validates the options of a cache that needs none
 	if err != nil {
 		return nil, fmt.Errorf("cache: Options.Lease: %w", err)
 	}
-	if c.tiers.Leases() {
+	if c.stack.Leases() {
 		c.locker = locker
 		c.warnOfTTL()
 	}
-	return &Cache[K, V]{core: c, policy: o.Policy}, nil
+	c.warnOfLacks()
+	return (&Cache[K, V]{core: c, policy: o.Policy}).routed(), nil
+}
+
+// routed sees the tiers as the policy wants to.
+func (c *Cache[K, V]) routed() *Cache[K, V] {
+	c.tiers, c.flown = c.stack, &c.flights
+	if p := &c.policy; p.SkipReads != 0 || p.SkipWrites != 0 {
+		c.tiers = c.stack.Skip(p.SkipReads, p.SkipWrites)
+	}
+	if skip := c.policy.SkipReads; skip != 0 {
+		c.flown = c.routes.group(skip, c.flights.Limit)
+	}
+	return c
 }
 
 // With returns a cache with another policy over the same entries, loads and
@@ -102,7 +127,7 @@ func (c *Cache[K, V]) With(change func(p *Policy)) *Cache[K, V] {
 	if err := w.policy.validate(); err != nil {
 		w.bad = err
 	}
-	return w
+	return w.routed()
 }
 
 func (c *core[K, V]) countWait(next func(context.Context, lock.AcquireDone)) func(context.Context, lock.AcquireDone) {
@@ -110,11 +135,14 @@ func (c *core[K, V]) countWait(next func(context.Context, lock.AcquireDone)) fun
 		if info.TookOver {
 			c.count.takeovers.Add(1)
 		}
+		c.count.acquisitions[info.Outcome].Add(1)
 		if info.Waited > 0 {
 			c.count.waits.Add(1)
+			c.count.remoteWaits.Add(1)
 			c.count.waitTime.Add(int64(info.Waited))
 			if info.Outcome == lock.OutcomeTimeout || info.Outcome == lock.OutcomeCanceled {
 				c.count.waitTimeouts.Add(1)
+				c.count.remoteTimeouts.Add(1)
 			}
 		}
 		if next != nil {
@@ -137,14 +165,14 @@ func (c *Cache[K, V]) Close() error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), closeWait,
 		fmt.Errorf("cache %q: close: a loader has not returned after its context ended", c.opts.Name))
 	defer cancel()
-	err := c.flights.Close(ctx)
+	err := errors.Join(c.flights.Close(ctx), c.routes.close(ctx))
 	if err == nil {
 		err = c.awaitLoaders(ctx)
 	}
 	if c.locker != nil {
 		err = errors.Join(err, c.locker.Close())
 	}
-	return errors.Join(err, c.tiers.Close())
+	return errors.Join(err, c.stack.Close())
 }
 
 // awaitLoaders waits for loaders that have outlived their flight.

@@ -7,6 +7,7 @@ import (
 	"log"
 	"time"
 
+	"github.com/bellwethercache/bellwether/backend/memstore"
 	"github.com/bellwethercache/bellwether/backend/ristrettostore"
 	"github.com/bellwethercache/bellwether/backend/valkeystore"
 	"github.com/bellwethercache/bellwether/cache"
@@ -107,4 +108,29 @@ func ExampleOptions_key() {
 	defer fares.Close()
 	fmt.Println(fares.Get(context.Background(), route{"LHR", "CDG"}))
 	// Output: 6 <nil>
+}
+
+func ExampleCache_DeleteTags() {
+	memory, err := ristrettostore.New(nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	users, err := cache.New[string, string](nil, nil, tier.Local(memory, nil), tier.Remote(memstore.NewStore(), nil))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer users.Close()
+	set := func() error {
+		return users.SetWith(ctx, "ada", "Ada L.", cache.SetOptions{Tags: []string{"team:7"}}) // a loader says l.SetTags("team:7")
+	}
+	remove := func() error {
+		return users.DeleteTags(ctx, "team:7") // or ExpireTags; one round trip for any number of entries
+	}
+	if err := errors.Join(set(), remove()); err != nil {
+		log.Fatal(err)
+	}
+	_, err = users.Peek(ctx, "ada")
+	fmt.Println(err)
+	// Output: backend: miss
 }

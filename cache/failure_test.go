@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -215,13 +216,9 @@ func TestLostReplies(t *testing.T) {
 		t.Run(op, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := newFleet(t, 2, time.Second, cache.Options[string, int]{Lease: lock.Options{TTL: time.Minute}})
-				lost := false
+				var lost atomic.Bool
 				f.set(func() {
-					f.lose = func(did string) bool {
-						first := did == op && !lost
-						lost = lost || first
-						return first
-					}
+					f.lose = func(did string) bool { return did == op && !lost.Swap(true) }
 				})
 				want(t, 1)(f.caches[0].Get(t.Context(), "k"))
 				synctest.Wait()

@@ -16,6 +16,7 @@ type fill[K comparable, V any] struct {
 	cache *Cache[K, V]
 	key   K
 	skey  string
+	began int64 // tier.Stack.Instant: what it stores is no younger
 	load  LoadFunc[K, V]
 
 	background bool // a refresh of stale, which may be fresh: nobody waits for it
@@ -43,7 +44,7 @@ func (c *Cache[K, V]) newFill(key K, load LoadFunc[K, V]) *fill[K, V] {
 	if f == nil {
 		f = new(fill[K, V])
 	}
-	f.cache, f.key, f.skey, f.load = c, key, c.key(key), load
+	f.cache, f.key, f.skey, f.load, f.began = c, key, c.key(key), load, c.stack.Instant()
 	return f
 }
 
@@ -81,7 +82,7 @@ func (f *fill[K, V]) Probe(ctx context.Context, call *flight.Call[outcome[V]]) (
 	}
 	f.ctx, f.on = ctx, call
 	var asker tier.Asker
-	if f.cache.locker != nil && !f.background {
+	if tiers.Leases() && !f.background {
 		asker = f
 	}
 	look, err := tiers.Look(ctx, f.skey, f.lapsed, asker)
@@ -222,7 +223,8 @@ func (f *fill[K, V]) useStale(e *tier.Entry[V]) {
 // promote writes what tier index held to the tiers above it.
 func (f *fill[K, V]) promote(ctx context.Context, call *flight.Call[outcome[V]], e *tier.Entry[V], index int) {
 	f.setDue(e)
-	kept := call.Publish(func() { f.cache.tiers.SetLocal(f.key, e) })
+	e.Begun = f.began
+	kept := call.Publish(e.ID, func() { f.cache.tiers.SetLocal(f.key, e) })
 	if kept && index > 0 {
 		_ = f.cache.tiers.SetRemote(ctx, f.skey, e, index) // reported to Hooks.Tier
 	}

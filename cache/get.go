@@ -69,10 +69,24 @@ func (c *Cache[K, V]) GetOrLoad(ctx context.Context, key K, load LoadFunc[K, V])
 	}
 	if v, ok := c.tiers.Fresh(key); ok {
 		c.count.hits.Inc()
+		if c.opts.Clone != nil {
+			v = c.opts.Clone(v)
+		}
 		return v, nil
 	}
 	out, err := c.slow(ctx, key, load)
-	return out.value, err
+	if err != nil {
+		return out.value, err
+	}
+	return c.clone(out.value), nil
+}
+
+// clone makes a value that no other caller has, if Options.Clone can.
+func (c *core[K, V]) clone(v V) V {
+	if c.opts.Clone != nil {
+		v = c.opts.Clone(v)
+	}
+	return v
 }
 
 // GetEntry is Get that tells more than the value. An entry that is not found
@@ -82,6 +96,9 @@ func (c *Cache[K, V]) GetEntry(ctx context.Context, key K) (Entry[V], error) {
 		return Entry[V]{}, err
 	}
 	out, err := c.slow(ctx, key, c.load)
+	if err == nil {
+		out.value = c.clone(out.value)
+	}
 	return out.entry(), err
 }
 
@@ -110,7 +127,7 @@ func (c *Cache[K, V]) Peek(ctx context.Context, key K) (v V, err error) {
 	if e.Absent {
 		return v, ErrNotFound
 	}
-	return e.Value, nil
+	return c.clone(e.Value), nil
 }
 
 // slow is Get once the nearest tier has nothing that needs no second look.
@@ -155,7 +172,7 @@ func (c *Cache[K, V]) miss(ctx context.Context, key K, load LoadFunc[K, V], have
 	wait.Apart = wait.Soft > 0 || wait.Hard > 0
 	var way flight.Way
 	for tries := 0; ; tries++ {
-		out, way, err = c.flights.Do(ctx, f.skey, &f.call, f, wait)
+		out, way, err = c.flown.Do(ctx, f.skey, &f.call, f, wait)
 		if err != errAgain || tries == 10 { //nolint:errorlint // ours, bare
 			break
 		}

@@ -14,6 +14,10 @@ import (
 // must not block or call the cache. None is called on a hit of the in-process
 // tier: count those with [Cache.Stats].
 //
+// Most are called for each request that gets past memory: a log should tell of
+// changes instead. The example logs an outage in two lines, however many
+// requests it meets.
+//
 // A Start hook returns the context that what follows runs in, down to the
 // loader; its Done hook gets that context.
 //
@@ -57,7 +61,7 @@ type Hooks struct {
 	LoadStart func(ctx context.Context, info LoadStart) context.Context
 	LoadDone  func(ctx context.Context, info LoadDone)
 
-	// WriteStart and WriteDone surround Set, Delete and Expire.
+	// WriteStart and WriteDone surround Set, Delete and Expire, also by tag.
 	WriteStart func(ctx context.Context, info WriteStart) context.Context
 	WriteDone  func(ctx context.Context, info WriteDone)
 
@@ -181,8 +185,9 @@ type LoadDone struct {
 
 // WriteStart is the info of [Hooks].WriteStart.
 type WriteStart struct {
-	Op  tier.Op // tier.OpSet, tier.OpDelete or tier.OpExpire
-	Key string
+	Op   tier.Op // tier.OpSet, tier.OpDelete or tier.OpExpire
+	Key  string  // "" of a write by tag
+	Tags int     // of a write by tag: how many; Clear and ExpireAll count as 1
 }
 
 // WriteDone is the info of [Hooks].WriteDone.

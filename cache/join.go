@@ -39,6 +39,7 @@ func JoinHooks(a, b Hooks) Hooks {
 		Tier: tier.Hooks{
 			OpDone:  both(a.Tier.OpDone, b.Tier.OpDone),
 			Breaker: both(a.Tier.Breaker, b.Tier.Breaker),
+			Hearing: both(a.Tier.Hearing, b.Tier.Hearing),
 		},
 	}
 }

@@ -26,6 +26,30 @@ func keyFunc[K comparable](custom func(K) string) (fn func(K) string, panics boo
 		"only strings and integers have a string form that no two keys share", t)
 }
 
+// parseFunc is the inverse of keyFunc; nil: there is none.
+func parseFunc[K comparable](custom func(K) string) func(string) (K, bool) {
+	if custom != nil {
+		return nil
+	}
+	t := reflect.TypeFor[K]()
+	return func(s string) (key K, ok bool) {
+		v := reflect.ValueOf(&key).Elem()
+		switch {
+		case t.Kind() == reflect.String:
+			v.SetString(s)
+			return key, true
+		case v.CanInt():
+			n, err := strconv.ParseInt(s, 10, t.Bits())
+			v.SetInt(n)
+			return key, err == nil
+		default:
+			n, err := strconv.ParseUint(s, 10, t.Bits())
+			v.SetUint(n)
+			return key, err == nil
+		}
+	}
+}
+
 func stringKey[K comparable](k K) string {
 	if s, ok := any(k).(string); ok {
 		return s

@@ -144,7 +144,10 @@ func (f *fill[K, V]) loadAndStore(ctx context.Context, call *flight.Call[outcome
 	if usual := c.usual.get(); usual > 0 {
 		call.Announce(usual, false)
 	}
-	said := newLoad(cmp.Or(f.known, f.stale), fence)
+	said := newLoad(cmp.Or(f.known, f.stale), fence, c.opts.Clone)
+	if role != RoleUnprotected {
+		said.asOf = c.tiers.AsOf(ctx, fence)
+	}
 	v, cost, err := f.callLoader(loadCtx, role, said, own)
 	stop()
 	if err != nil && lease != nil && errors.Is(context.Cause(loadCtx), lock.ErrLost) && ctx.Err() == nil {
@@ -199,6 +202,9 @@ func (f *fill[K, V]) judge(v V, cost time.Duration, err error, said *Load[V]) (o
 	case err == nil:
 		out.value = v
 		e = said.entry(p, v, cost)
+		if e != nil {
+			e.Value = f.cache.clone(v)
+		}
 	case !errors.Is(err, ErrNotFound):
 		return out, nil, err
 	case p.AbsentTTL > 0:
@@ -206,6 +212,8 @@ func (f *fill[K, V]) judge(v V, cost time.Duration, err error, said *Load[V]) (o
 	}
 	f.cache.cooling.forget(f.skey)
 	if e != nil {
+		e.Begun, e.AsOf = f.began, said.asOf
+		e.Meta = f.cache.tagged(f.key, e.Meta)
 		out.meta = e.Meta
 		f.setDue(e)
 	}
@@ -335,52 +343,4 @@ func (c *core[K, V]) countLoad(role Role, took time.Duration, err error) {
 	if role == RoleUnprotected {
 		n.unprotected.Add(1)
 	}
-}
-
-// store keeps a loaded entry: in the shared tier under the lease, then in this
-// process. The callers may all have left, which is no reason not to.
-func (f *fill[K, V]) store(ctx context.Context, call *flight.Call[outcome[V]], lease *lock.Lease, e *tier.Entry[V]) {
-	c := f.cache
-	ctx = context.WithoutCancel(ctx)
-	switch {
-	case lease != nil:
-		e.Fence = lease.Fence()
-		ok, err := c.tiers.Commit(ctx, f.skey, lease.Token(), e)
-		if f.committed(ctx, lease, ok, err) {
-			return
-		}
-	case !c.tiers.Leases():
-		f.shared(c.tiers.SetRemote(ctx, f.skey, e, 0))
-	}
-	// Unprotected, only this process keeps it: elsewhere it could overwrite
-	// what a holder, a Set or a Delete has done meanwhile.
-	call.Publish(func() { c.tiers.SetLocal(f.key, e) })
-}
-
-// shared counts an entry that could not be written to the shared tier. The error
-// itself is reported to Hooks.Tier.
-func (f *fill[K, V]) shared(err error) {
-	if err != nil {
-		f.cache.count.notStored.Add(1)
-	}
-}
-
-// committed ends a lease whose commit was tried. It reports whether the lease
-// was lost.
-func (f *fill[K, V]) committed(ctx context.Context, lease *lock.Lease, ok bool, err error) (lost bool) {
-	c := f.cache
-	_ = lease.Settle(ctx, func(context.Context) (bool, error) { return ok, err }) // reported to Hooks.Lock
-	switch {
-	case err == nil && !ok:
-		// Another load, a Set or a Delete has come after ours.
-		c.count.leasesLost.Add(1)
-		return true
-	case errors.Is(err, backend.ErrUnavailable):
-		c.count.notStored.Add(1)
-		c.locker.Abandon(ctx, f.skey, lock.Request{Token: lease.Token()}) // it may only have been slow
-	case err != nil: // too large, no room: it stays here only
-		c.count.notStored.Add(1)
-		_, _ = c.tiers.Release(ctx, f.skey, lease.Token(), backend.Failure{})
-	}
-	return false
 }

@@ -112,7 +112,7 @@ func (b *batch[K, V]) near(ctx context.Context, key K) {
 	c := b.cache
 	if v, ok := c.tiers.Fresh(key); ok {
 		c.count.hits.Inc()
-		b.found[key] = v
+		b.found[key] = c.clone(v)
 		return
 	}
 	e, ok := c.tiers.Local(key)
@@ -124,14 +124,14 @@ func (b *batch[K, V]) near(ctx context.Context, key K) {
 		return
 	case ok && e.Fresh():
 		c.count.hits.Inc()
-		b.found[key] = e.Value
+		b.found[key] = c.clone(e.Value)
 		if due(&c.policy, &e) {
 			c.refresh(ctx, key, b.loadOne, &e)
 		}
 		return
 	case ok && revalidates(&c.policy, &e):
 		c.count.results[ResultStale].Inc()
-		b.found[key] = e.Value
+		b.found[key] = c.clone(e.Value)
 		c.refresh(ctx, key, b.loadOne, &e)
 		return
 	case ok && covers(&c.policy, &e):
@@ -177,7 +177,7 @@ func (b *batch[K, V]) far(ctx context.Context) {
 		ctx = h(ctx, ManyStart{Keys: len(b.missing)})
 	}
 	found, absent := len(b.found), b.absent
-	flights, err := c.flights.NewBatch()
+	flights, err := c.flown.NewBatch()
 	if err != nil {
 		for _, w := range b.missing {
 			b.end(ctx, w, outcome[V]{}, flight.Led, err)
@@ -199,8 +199,9 @@ func (b *batch[K, V]) far(ctx context.Context) {
 func (b *batch[K, V]) fly(ctx context.Context, flights *flight.Batch[outcome[V]]) {
 	c := b.cache
 	var led []*fill[K, V]
+	began := c.stack.Instant()
 	for _, w := range b.missing {
-		f := &fill[K, V]{cache: c, key: w.key, skey: c.key(w.key), load: b.loadOne}
+		f := &fill[K, V]{cache: c, key: w.key, skey: c.key(w.key), load: b.loadOne, began: began}
 		if flights.Open(ctx, f.skey, &f.call) {
 			led = append(led, f)
 		}
@@ -231,7 +232,7 @@ func (b *batch[K, V]) end(ctx context.Context, w wanted[K, V], out outcome[V], w
 func (b *batch[K, V]) keep(key K, out outcome[V], err error) {
 	switch {
 	case err == nil:
-		b.found[key] = out.value
+		b.found[key] = b.cache.clone(out.value)
 	case errors.Is(err, ErrNotFound):
 		b.absent++
 	default:
@@ -256,7 +257,7 @@ func (b *batch[K, V]) run(ctx context.Context, led []*fill[K, V]) {
 			f.know(&e)
 		}
 	}
-	if c.locker == nil {
+	if !c.tiers.Leases() {
 		askers = nil
 		for _, f := range led {
 			f.introduce(ctx, &f.call)
@@ -272,7 +273,7 @@ func (b *batch[K, V]) run(ctx context.Context, led []*fill[K, V]) {
 			f.call.Finish(out, err)
 		case f.first != nil && f.first.Grant.Status == lock.Won:
 			loads = append(loads, f)
-		case f.degraded != nil, c.locker == nil:
+		case f.degraded != nil, !c.tiers.Leases():
 			if out, done, err := f.alone(); done {
 				f.call.Finish(out, err)
 				continue

@@ -24,7 +24,10 @@ func (b *batch[K, V]) loadAll(ctx context.Context, loads []*fill[K, V]) {
 			// Also on panic and Goexit, so that nobody waits for a load that is over.
 			defer func() { _ = leases[i].Release(context.WithoutCancel(ctx)) }()
 		}
-		said[f.key] = newLoad(cmp.Or(f.known, f.stale), fence)
+		said[f.key] = newLoad(cmp.Or(f.known, f.stale), fence, c.opts.Clone)
+		if role != RoleUnprotected {
+			said[f.key].asOf = c.tiers.AsOf(ctx, fence)
+		}
 		if f.stale != nil {
 			f.call.Offer(*stale(f.stale, 0, nil))
 		}
@@ -101,8 +104,14 @@ func (b *batch[K, V]) store(ctx context.Context, loads []*fill[K, V], leases []*
 	_ = free.Wait() // reported to Hooks.Lock
 	lost := make([]bool, len(loads))
 	if len(commits) > 0 {
+		began := c.stack.Instant()
 		oks, errs := c.tiers.CommitMulti(ctx, commits)
 		for n, i := range at {
+			if e := results[i].entry; oks[n] {
+				e.Begun = began
+			} else {
+				e.ID = 0
+			}
 			lost[i] = loads[i].committed(ctx, leases[i], oks[n], errs[n])
 		}
 	}
@@ -114,10 +123,13 @@ func (b *batch[K, V]) store(ctx context.Context, loads []*fill[K, V], leases []*
 			continue
 		}
 		g.Go(func() error {
-			if !c.tiers.Leases() {
-				f.shared(c.tiers.SetRemote(ctx, f.skey, e, 0))
+			if c.tiers.Leases() {
+				f.setNearer(ctx, &f.call, e)
+			} else {
+				f.setShared(ctx, &f.call, e)
 			}
-			f.call.Publish(func() { c.tiers.SetLocal(f.key, e) })
+			e.Unshared = e.ID == 0 && c.tiers.Leases()
+			f.call.Publish(e.ID, func() { c.tiers.SetLocal(f.key, e) })
 			return nil
 		})
 	}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"hash/fnv"
 	"reflect"
+	"slices"
 
 	"github.com/bellwethercache/bellwether/codec"
 	"github.com/bellwethercache/bellwether/lock"
+	"github.com/bellwethercache/bellwether/tier"
 )
 
 // Options configure a [Cache]. The zero value, and nil, mean the defaults. New
@@ -30,15 +32,61 @@ type Options[K comparable, V any] struct {
 	// integers need none; any other K does.
 	Key func(K) string
 
+	// ParseKey is the inverse of Key; false says that a string is no key's.
+	// Save and Restore need it where Key is set, and nothing else does. It is
+	// given strings that nobody vouches for.
+	ParseKey func(string) (K, bool)
+
 	// Codec turns values into bytes for tiers outside of this process.
 	// Defaults to codec.JSON.
 	Codec codec.Codec[V]
 
-	// Schema names the shape of V in shared entries. Change it when V changes
-	// so that old bytes would decode into a wrong value: entries of another
-	// schema are misses. Defaults to a hash of V's name with its package, which
-	// tells apart caches of different types that share a namespace by mistake.
+	// Schema names the shape of V in shared entries. Entries of another schema,
+	// or another codec, are misses unless Migrations read them; they are never
+	// errors and need no flush. Defaults to [SchemaOf] V, which tells apart
+	// caches of different types that share a namespace by mistake, but not two
+	// shapes of one type.
+	//
+	// V may change while processes of before and after share a store:
+	//
+	//  1. Is what the codec makes of old bytes right, and what the old program
+	//     makes of new ones? A new field that may be zero in JSON, CBOR or
+	//     protobuf is an example. Then there is nothing to do.
+	//  2. Else give the new program another Schema, and a Migration for the old
+	//     one. It then reads what old processes store, and leaves it as it is; old
+	//     ones miss what it stores, load, and store it again in the old
+	//     shape. So an entry costs one load more, at most, each time that it
+	//     expires or is set, not one at each read. Without a Migration
+	//     the two take turns at reloading what both read.
+	//  3. Once the old processes are gone and the longest lifetime is over,
+	//     Stats.Tiers[i].Migrated rises no more: drop the Migration.
+	//
+	// A change of Codec takes the steps 2 and 3; the schema may stay.
 	Schema uint32
+
+	// Migrations read entries of former schemas and codecs as values of this
+	// one, from tiers outside of this process:
+	//
+	//	Schema: 2,
+	//	Migrations: []tier.Migration[User]{
+	//		tier.MigrateFrom(1, codec.JSON[userV1](), userV1.split), // func(userV1) (User, error)
+	//	},
+	//
+	// Defaults to none.
+	Migrations []tier.Migration[V]
+
+	// Tags gives the tags of a key's entry, on top of those that its load says:
+	// its tenant, or its prefixes ([Prefixes]), so that all entries of one can be
+	// removed or expired at once. It is called with each load and Set, and must
+	// always say the same of a key.
+	Tags func(K) []string
+
+	// Clone copies a value, deeply. Without it, values in memory are shared
+	// between all who get them, and must not be changed. With it each caller
+	// gets a copy of his own, and what is stored is a copy of what was loaded
+	// or set; a hit then costs a copy. Values that hold no pointers, slices or
+	// maps need none.
+	Clone func(V) V
 
 	// Lease is the policy of the lease that guards a load between processes.
 	// Its Hooks and Usual are not used: set Hooks.Lock; how long a load
@@ -76,7 +124,8 @@ func (o *Options[K, V]) withDefaults() Options[K, V] {
 	}
 	v.Name = cmp.Or(v.Name, "cache")
 	v.Policy = v.Policy.withDefaults()
-	v.Schema = cmp.Or(v.Schema, schemaOf(reflect.TypeFor[V]()))
+	v.Schema = cmp.Or(v.Schema, SchemaOf[V]())
+	v.Migrations = slices.Clone(v.Migrations)
 	v.MaxLoads = cmp.Or(v.MaxLoads, 1000)
 	v.MaxWaiters = cmp.Or(v.MaxWaiters, 100_000)
 	if v.Codec == nil {
@@ -87,6 +136,11 @@ func (o *Options[K, V]) withDefaults() Options[K, V] {
 	v.Lease.Hooks.Warn = v.Hooks.Warn
 	return v
 }
+
+// SchemaOf is what Options.Schema defaults to: a hash of V's name with its
+// package. A Migration names with it what was stored before there was a Schema:
+// V is then as it was called in the program that stored it.
+func SchemaOf[V any]() uint32 { return schemaOf(reflect.TypeFor[V]()) }
 
 // schemaOf hashes (FNV-1a) the name of a type.
 func schemaOf(t reflect.Type) uint32 {

@@ -93,6 +93,15 @@ type Policy struct {
 	// CoolDownMax: see CoolDown. Defaults to 5 s, or CoolDown if that is more.
 	CoolDownMax time.Duration
 
+	// SkipReads are tiers that are not looked at, and SkipWrites tiers in which
+	// nothing is stored that was loaded or set: tier.Nth(1) is the nearest.
+	// Use them with With, for calls that must see what a farther tier has, or
+	// must not fill up memory. A tier that is not written does not say who
+	// loads; with one that is not read, a load that is under way elsewhere is
+	// waited for as ever. Delete, Expire and tags concern all tiers all the
+	// same. Default to none.
+	SkipReads, SkipWrites tier.Tiers
+
 	// Wait is what a caller without a stale value does when another process
 	// still loads the key after Lease.MaxWait (or Lease.Retries). Defaults to
 	// LoadAnyway.

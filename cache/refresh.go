@@ -20,8 +20,8 @@ func (c *Cache[K, V]) refresh(ctx context.Context, key K, load LoadFunc[K, V], e
 		c.refreshing.Add(-1)
 		return
 	}
-	f := &fill[K, V]{cache: c, key: key, skey: c.key(key), load: load, background: true, stale: e}
-	if !c.flights.Start(ctx, f.skey, &f.call, f) {
+	f := &fill[K, V]{cache: c, key: key, skey: c.key(key), load: load, began: c.stack.Instant(), background: true, stale: e}
+	if !c.flown.Start(ctx, f.skey, &f.call, f) {
 		c.refreshing.Add(-1)
 	}
 }
@@ -29,7 +29,7 @@ func (c *Cache[K, V]) refresh(ctx context.Context, key K, load LoadFunc[K, V], e
 // claim makes the caller the one that sees to the refresh of key, unless another
 // in this process did less than d ago. The nearest tier keeps claims with its
 // entries; without one in this process they are kept here.
-func (c *core[K, V]) claim(key K, d time.Duration) bool {
+func (c *Cache[K, V]) claim(key K, d time.Duration) bool {
 	if c.tiers.Near() {
 		return c.tiers.Claim(key, d)
 	}

@@ -28,6 +28,8 @@ type Load[V any] struct {
 	// Of the key, before the load.
 	stale *tier.Entry[V] // nil: none
 	fence uint64
+	clone func(V) V
+	asOf  uint64 // by the store's time: no stamp that comes later is missed
 
 	mu          sync.Mutex
 	said        tier.Meta
@@ -46,7 +48,7 @@ func LoadFrom[V any](ctx context.Context) *Load[V] {
 	if l, ok := ctx.Value(loadKey{}).(*Load[V]); ok {
 		return l
 	}
-	return newLoad[V](nil, 0)
+	return newLoad[V](nil, 0, nil)
 }
 
 // LoadFor is LoadFrom for one key of a [LoadManyFunc].
@@ -54,11 +56,11 @@ func LoadFor[K comparable, V any](ctx context.Context, key K) *Load[V] {
 	if loads, ok := ctx.Value(loadKey{}).(map[K]*Load[V]); ok && loads[key] != nil {
 		return loads[key]
 	}
-	return newLoad[V](nil, 0)
+	return newLoad[V](nil, 0, nil)
 }
 
-func newLoad[V any](stale *tier.Entry[V], fence uint64) *Load[V] {
-	return &Load[V]{stale: stale, fence: fence, staleFor: -1}
+func newLoad[V any](stale *tier.Entry[V], fence uint64, clone func(V) V) *Load[V] {
+	return &Load[V]{stale: stale, fence: fence, clone: clone, staleFor: -1}
 }
 
 // Stale returns the value that the cache still has, if it has one. An entry is
@@ -68,6 +70,9 @@ func newLoad[V any](stale *tier.Entry[V], fence uint64) *Load[V] {
 func (l *Load[V]) Stale() (v V, ok bool) {
 	if l.stale == nil {
 		return v, false
+	}
+	if l.clone != nil {
+		return l.clone(l.stale.Value), true
 	}
 	return l.stale.Value, true
 }
@@ -107,7 +112,9 @@ func (l *Load[V]) SetStaleFor(d time.Duration) {
 	l.say(func() { l.staleFor = d })
 }
 
-// SetTags says what this value is made of. Tags are kept with the entry.
+// SetTags says what this value is made of: [Cache.DeleteTags] and
+// [Cache.ExpireTags] find it by them. They come on top of those that Options.Tags
+// gives. An entry with tags lives for 30 days at most.
 func (l *Load[V]) SetTags(tags ...string) {
 	l.say(func() { l.said.Tags = append([]string(nil), tags...) })
 }

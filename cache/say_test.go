@@ -197,11 +197,21 @@ func TestBulkhead(t *testing.T) {
 				}
 			})
 		}
+		synctest.Wait()
+		if s := c.Stats(); s.Waiting != 4000 || s.Loading != 8 {
+			t.Errorf("right now %d wait and %d loads run; want 4000 and 8", s.Waiting, s.Loading)
+		}
+		past := c.With(func(p *cache.Policy) { p.SkipReads = tier.Nth(1) }) // has flights of its own
+		wg.Go(func() { _, _ = past.Get(t.Context(), "0") })
+		synctest.Wait()
+		if s := c.Stats(); s.Waiting != 4001 {
+			t.Errorf("%d wait, with one who passes memory by; want 4001", s.Waiting)
+		}
 		wg.Wait()
 		if most.Load() != 8 || refused.Load() != 6000 {
 			t.Errorf("%d loads at once, %d refused; want 8 and 6000", most.Load(), refused.Load())
 		}
-		if s := c.Stats(); s.Loads != 100 || s.Overloads != 6000 {
+		if s := c.Stats(); s.Loads != 100 || s.Overloads != 6000 || s.Waiting != 0 || s.Loading != 0 {
 			t.Errorf("Stats = %+v", s)
 		}
 	})

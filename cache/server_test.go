@@ -30,6 +30,22 @@ func onServer(t *testing.T, url string, load cache.LoadFunc[string, int], opts *
 	return open(t, load, opts, memory(t), tier.Remote(s, nil))
 }
 
+// awaitCoherence waits until c hears of changes by others in this way.
+func awaitCoherence[K comparable](t *testing.T, c *cache.Cache[K, int], mode backend.CoherenceMode) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(10 * time.Second); ; <-tick.C {
+		got := c.Stats().Tiers[0].CoherenceMode
+		if got == mode {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("CoherenceMode = %q, want %q", got, mode)
+		}
+	}
+}
+
 func constant(calls *atomic.Int32) cache.LoadFunc[string, int] {
 	return func(context.Context, string) (int, error) { return int(calls.Add(1)), nil }
 }
@@ -108,6 +124,7 @@ func TestServerHangs(t *testing.T) {
 	s := servertest.Valkey(t)
 	var calls atomic.Int32
 	c := onServer(t, s.URL(), constant(&calls), nil)
+	awaitCoherence(t, c, backend.CoherencePublish)
 	want(t, 1)(c.Get(t.Context(), "warm"))
 	s.Pause()
 	const budget = 100 * time.Millisecond
@@ -140,6 +157,7 @@ func TestServerHangsAndManyWait(t *testing.T) {
 	s := servertest.Valkey(t)
 	var calls atomic.Int32
 	c := onServer(t, s.URL(), constant(&calls), nil)
+	awaitCoherence(t, c, backend.CoherencePublish)
 	want(t, 1)(c.Get(t.Context(), "warm"))
 	s.Pause()
 	within(t, "500 callers on a hung server", 100*time.Millisecond, func() {
@@ -156,13 +174,18 @@ func TestServerIsKilledAndRestarted(t *testing.T) {
 	s := servertest.Valkey(t)
 	var calls atomic.Int32
 	c := onServer(t, s.URL(), constant(&calls), nil)
+	awaitCoherence(t, c, backend.CoherencePublish)
 	want(t, 1)(c.Get(t.Context(), "a"))
+	s.Kill()
+	awaitCoherence(t, c, backend.CoherenceDeaf)
+	want(t, 1)(c.Get(t.Context(), "a")) // memory goes on
 	s.Restart()
 	// The first command meets the dead connection and is repeated.
 	if err := c.Set(t.Context(), "b", 5); err != nil {
 		t.Errorf("Set after a restart = %v", err)
 	}
-	want(t, 1)(c.Get(t.Context(), "a")) // memory goes on
+	awaitCoherence(t, c, backend.CoherencePublish)
+	want(t, 2)(c.Get(t.Context(), "a")) // what others have changed meanwhile is not known
 }
 
 func TestServerDiesInMidLoad(t *testing.T) {
@@ -173,6 +196,7 @@ func TestServerDiesInMidLoad(t *testing.T) {
 		<-time.After(300 * time.Millisecond)
 		return 1, nil
 	}, nil)
+	awaitCoherence(t, c, backend.CoherencePublish)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		within(t, "Get", 400*time.Millisecond, func() { want(t, 1)(c.Get(t.Context(), "k")) })

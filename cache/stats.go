@@ -4,7 +4,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/bellwethercache/bellwether/internal/flight"
 	"github.com/bellwethercache/bellwether/internal/striped"
+	"github.com/bellwethercache/bellwether/lock"
 	"github.com/bellwethercache/bellwether/tier"
 )
 
@@ -25,12 +27,14 @@ type Stats struct {
 	LoadTime    time.Duration // in loaders
 	Unprotected uint64        // loads without the lease: an outage, or a wait that was too long
 
-	Waits        uint64        // for another's load, in this process or elsewhere
-	WaitTime     time.Duration // spent in them
-	WaitTimeouts uint64        // that gave up, or whose caller left
-	LeasesLost   uint64        // results not written, because the lease was gone
-	NotStored    uint64        // results that the shared tier did not take: it was away, or they are too large or cannot be encoded
-	Takeovers    uint64        // leases won from a holder whose process had died
+	Waits          uint64        // for another's load, in this process or elsewhere
+	WaitTime       time.Duration // spent in them
+	WaitTimeouts   uint64        // that gave up, or whose caller left
+	RemoteWaits    uint64        // of Waits: for another process
+	RemoteTimeouts uint64        // of WaitTimeouts: for another process
+	LeasesLost     uint64        // results not written, because the lease was gone
+	NotStored      uint64        // results that the shared tier did not take: it was away, or they are too large or cannot be encoded
+	Takeovers      uint64        // leases won from a holder whose process had died
 
 	StaleIfError uint64        // of Stale: because nothing fresher was to be had
 	Cooled       uint64        // of Errors: told that the load has failed lately
@@ -40,7 +44,13 @@ type Stats struct {
 	LongestLoad  time.Duration // of all loads
 	UsualLoad    time.Duration // of recent loads that succeeded: a weighted mean
 
-	Tiers []tier.Stats // of the tiers outside of this process, nearest first
+	Waiting int // right now: callers that memory could not serve, those that load or only look included
+	Loading int // right now: loads
+
+	Acquisitions lock.Outcomes // of leases: how often each outcome came of one
+
+	Memory []tier.LocalStats // of the tiers in this process, nearest first
+	Tiers  []tier.Stats      // of the tiers outside of it, nearest first
 }
 
 // Gets is the number of Gets.
@@ -54,6 +64,8 @@ type counters struct {
 
 	loads, loadErrors, unprotected  atomic.Uint64
 	waits, waitTimeouts, leasesLost atomic.Uint64
+	remoteWaits, remoteTimeouts     atomic.Uint64
+	acquisitions                    [len(lock.Outcomes{})]atomic.Uint64
 	takeovers, staleIfError, cooled atomic.Uint64
 	notStored                       atomic.Uint64
 	hardTimeouts, overloads         atomic.Uint64
@@ -70,35 +82,56 @@ func (n *counters) longest(d time.Duration) {
 	}
 }
 
-// Stats returns the counts so far.
+func (n *counters) outcomes() (all lock.Outcomes) {
+	for i := range all {
+		all[i] = n.acquisitions[i].Load()
+	}
+	return all
+}
+
+// waiting is how many callers are in flights, of whatever route.
+func (c *core[K, V]) waiting() int {
+	n := c.flights.Callers()
+	c.routes.each(func(g *flight.Group[outcome[V]]) { n += g.Callers() })
+	return n
+}
+
+// Stats returns the counts so far. It takes locks of the memory's store: call it
+// to look, not for each read.
 func (c *Cache[K, V]) Stats() Stats {
 	n := &c.count
 	return Stats{
-		Hits:         n.hits.Load(),
-		RemoteHits:   n.results[ResultHit].Load(),
-		Stale:        n.results[ResultStale].Load(),
-		Negative:     n.results[ResultNegative].Load(),
-		Shared:       n.results[ResultShared].Load(),
-		Filled:       n.results[ResultFilled].Load(),
-		Loaded:       n.results[ResultLoaded].Load(),
-		Errors:       n.results[ResultError].Load(),
-		Loads:        n.loads.Load(),
-		LoadErrors:   n.loadErrors.Load(),
-		LoadTime:     time.Duration(n.loadTime.Load()),
-		Unprotected:  n.unprotected.Load(),
-		Waits:        n.waits.Load(),
-		WaitTime:     time.Duration(n.waitTime.Load()),
-		WaitTimeouts: n.waitTimeouts.Load(),
-		LeasesLost:   n.leasesLost.Load(),
-		NotStored:    n.notStored.Load(),
-		Takeovers:    n.takeovers.Load(),
-		StaleIfError: n.staleIfError.Load(),
-		Cooled:       n.cooled.Load(),
-		HardTimeouts: n.hardTimeouts.Load(),
-		Overloads:    n.overloads.Load(),
-		LoadTimeouts: n.loadTimeouts.Load(),
-		LongestLoad:  time.Duration(n.longestLoad.Load()),
-		UsualLoad:    c.usual.get(),
-		Tiers:        c.tiers.Stats(),
+		Hits:           n.hits.Load(),
+		RemoteHits:     n.results[ResultHit].Load(),
+		Stale:          n.results[ResultStale].Load(),
+		Negative:       n.results[ResultNegative].Load(),
+		Shared:         n.results[ResultShared].Load(),
+		Filled:         n.results[ResultFilled].Load(),
+		Loaded:         n.results[ResultLoaded].Load(),
+		Errors:         n.results[ResultError].Load(),
+		Loads:          n.loads.Load(),
+		LoadErrors:     n.loadErrors.Load(),
+		LoadTime:       time.Duration(n.loadTime.Load()),
+		Unprotected:    n.unprotected.Load(),
+		Waits:          n.waits.Load(),
+		WaitTime:       time.Duration(n.waitTime.Load()),
+		WaitTimeouts:   n.waitTimeouts.Load(),
+		LeasesLost:     n.leasesLost.Load(),
+		NotStored:      n.notStored.Load(),
+		Takeovers:      n.takeovers.Load(),
+		StaleIfError:   n.staleIfError.Load(),
+		Cooled:         n.cooled.Load(),
+		HardTimeouts:   n.hardTimeouts.Load(),
+		Overloads:      n.overloads.Load(),
+		LoadTimeouts:   n.loadTimeouts.Load(),
+		LongestLoad:    time.Duration(n.longestLoad.Load()),
+		UsualLoad:      c.usual.get(),
+		RemoteWaits:    n.remoteWaits.Load(),
+		RemoteTimeouts: n.remoteTimeouts.Load(),
+		Acquisitions:   n.outcomes(),
+		Waiting:        c.waiting(),
+		Loading:        len(c.slots),
+		Memory:         c.stack.LocalStats(),
+		Tiers:          c.stack.Stats(),
 	}
 }

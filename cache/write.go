@@ -1,9 +1,11 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +20,7 @@ import (
 // so; this process serves v all the same, and a tier that refuses v (too large,
 // not to be encoded) holds nothing for the key.
 func (c *Cache[K, V]) Set(ctx context.Context, key K, v V) error {
-	return c.SetTTL(ctx, key, v, c.policy.TTL)
+	return c.SetWith(ctx, key, v, SetOptions{})
 }
 
 // SetTTL is Set with a lifetime of its own, which must be positive.
@@ -26,24 +28,63 @@ func (c *Cache[K, V]) SetTTL(ctx context.Context, key K, v V, ttl time.Duration)
 	if ttl <= 0 {
 		return ErrTTL
 	}
-	e := &tier.Entry[V]{Value: v}
-	e.FreshFor, e.LivesFor = c.policy.lifetime(ttl, c.policy.staleFor())
+	return c.SetWith(ctx, key, v, SetOptions{TTL: ttl})
+}
+
+// SetOptions say more of what is set than its value. The zero value says
+// nothing.
+type SetOptions struct {
+	TTL          time.Duration // 0: Policy.TTL; must not be negative
+	StaleFor     time.Duration // kept beyond the TTL; 0: as the policy says, negative: not at all
+	Tags         []string      // as by Load.SetTags
+	ETag         string        // as by Load.SetETag
+	LastModified time.Time     // as by Load.SetLastModified
+}
+
+// SetWith is Set that says more than the value.
+func (c *Cache[K, V]) SetWith(ctx context.Context, key K, v V, o SetOptions) error {
+	if o.TTL < 0 {
+		return ErrTTL
+	}
+	if err := c.check(ctx, key); err != nil {
+		return err
+	}
+	e := &tier.Entry[V]{Value: c.clone(v), Begun: c.stack.Instant()}
+	staleFor := c.policy.staleFor()
+	if o.StaleFor != 0 {
+		staleFor = max(o.StaleFor, 0)
+	}
+	e.FreshFor, e.LivesFor = c.policy.lifetime(cmp.Or(o.TTL, c.policy.TTL), staleFor)
 	e.DueIn = dueIn(&c.policy, e)
+	if o.Tags != nil || o.ETag != "" || !o.LastModified.IsZero() {
+		e.Meta = &tier.Meta{Tags: slices.Clone(o.Tags), ETag: o.ETag, LastModified: o.LastModified}
+	}
+	e.Meta = c.tagged(key, e.Meta)
+	skey := c.key(key)
 	return c.write(ctx, tier.OpSet, key,
 		func(ctx context.Context, skey string) error {
+			e.AsOf = c.tiers.AsOf(ctx, 0)
 			err := c.tiers.SetRemote(ctx, skey, e, 0)
 			if err != nil && !errors.Is(err, backend.ErrUnavailable) { // refused: at least nothing older is to be found there
 				err = errors.Join(err, c.tiers.DeleteRemote(ctx, skey))
 			}
 			return err
 		},
-		func() { c.tiers.SetLocal(key, e) })
+		func() {
+			if c.writes.disturbed(skey, e.ID) { // we cannot tell whose change came last
+				c.tiers.DeleteLocal(key)
+				return
+			}
+			c.tiers.SetLocal(key, e)
+		})
 }
 
 // Delete removes the keys from all tiers. A load that is under way gives its
 // value to its callers but does not store it. When a tier could not be reached
 // the error says so: other processes may go on serving what they have until
-// its TTL is over.
+// its TTL is over, and so will this one again once it is connected, when its
+// memory is dropped and the shared tier asked. Repeat it then. A tier that did
+// not answer in time may all the same do what it was asked, later.
 func (c *Cache[K, V]) Delete(ctx context.Context, keys ...K) error {
 	return each(keys, func(key K) error {
 		return c.write(ctx, tier.OpDelete, key, c.tiers.DeleteRemote, func() { c.tiers.DeleteLocal(key) })
@@ -113,8 +154,9 @@ func (c *Cache[K, V]) write(ctx context.Context, op tier.Op, key K, far func(con
 		return err
 	}
 	defer unlock()
+	c.writes.begin(skey)
 	err = far(ctx, skey)
-	c.flights.Forget(skey, near)
+	c.forget(skey, near)
 	c.cooling.forget(skey)
 	if err != nil {
 		return fmt.Errorf("cache %q: %v in the shared tier: %w", c.opts.Name, op, err)
@@ -131,6 +173,45 @@ type keyMutex struct {
 type keyLock struct {
 	users int           // holding or waiting; guarded by keyMutex.mu
 	held  chan struct{} // full while held
+
+	// Guarded by keyMutex.mu.
+	news bool   // the key was changed meanwhile, perhaps by another process
+	only uint64 // to this value; 0: to more than one, or none that has a name
+}
+
+// changed notes that a key was changed to the value named id, for whoever writes it.
+func (m *keyMutex) changed(key string, id uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l := m.locks[key]; l != nil {
+		if l.news && l.only != id {
+			id = 0
+		}
+		l.news, l.only = true, id
+	}
+}
+
+// busy reports whether somebody writes key, or is about to.
+func (m *keyMutex) busy(key string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.locks[key] != nil
+}
+
+// begin forgets what was changed before.
+func (m *keyMutex) begin(key string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.locks[key].news = false
+}
+
+// disturbed reports whether the key was changed since begin, to something else
+// than id.
+func (m *keyMutex) disturbed(key string, id uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	l := m.locks[key]
+	return l.news && (l.only == 0 || l.only != id)
 }
 
 // lock waits for key's turn or for ctx.

@@ -83,6 +83,9 @@ const (
 	numOutcomes = iota
 )
 
+// Outcomes are how often each [Outcome] has come of an acquisition.
+type Outcomes [numOutcomes]uint64
+
 var outcomeNames = [numOutcomes]string{"acquired", "filled", "timeout", "canceled", "error", "held", "failed"}
 
 // String returns the outcome's name in spans and metrics.

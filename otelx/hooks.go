@@ -269,7 +269,11 @@ func (h *hooks) writeStart(ctx context.Context, info cache.WriteStart) context.C
 	case tier.OpExpire:
 		name = SpanExpire
 	}
-	return h.start(ctx, name, info.Key, nil)
+	var attrs []attribute.KeyValue
+	if info.Tags > 0 {
+		attrs = append(attrs, attribute.Int(AttrTagsCount, info.Tags))
+	}
+	return h.start(ctx, name, info.Key, attrs)
 }
 
 func (h *hooks) writeDone(ctx context.Context, info cache.WriteDone) {

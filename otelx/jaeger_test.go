@@ -1,132 +1,108 @@
 package otelx_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
-	"os/exec"
 	"strings"
-	"sync"
+	"syscall"
 	"testing"
 	"time"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
-	"go.opentelemetry.io/otel/sdk/resource"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-
-	"github.com/bellwethercache/bellwether/backend/ristrettostore"
-	"github.com/bellwethercache/bellwether/backend/valkeystore"
-	"github.com/bellwethercache/bellwether/cache"
 	"github.com/bellwethercache/bellwether/internal/servertest"
+	"github.com/bellwethercache/bellwether/internal/sidecar"
 	"github.com/bellwethercache/bellwether/otelx"
-	"github.com/bellwethercache/bellwether/tier"
 )
 
-const (
-	childEnv     = "OTELX_TEST_VALKEY" // its value is the server's URL
-	childName    = "OTELX_TEST_SERVICE"
-	childOTLP    = "OTELX_TEST_OTLP"
-	childCallers = 10
-)
+// TestJaeger lets three processes stampede, and one of them be impatient, and
+// asks a real Jaeger what it saw.
+func TestJaeger(t *testing.T) {
+	const callers = 10
+	jaeger := servertest.Jaeger(t)
+	valkey := servertest.Valkey(t)
+	herd := startHerd(t, valkey.URL(), jaeger.OTLP, 3)
+	for _, m := range herd {
+		m.get(t, "k", callers, 0)
+	}
+	for _, m := range herd {
+		m.await(t, "done")
+	}
+	herd[0].get(t, "slow", 1, 0)
+	herd[0].await(t, "loading")
+	herd[1].get(t, "slow", 1, sourceTime/10)
+	herd[1].await(t, "done")
+	herd[0].await(t, "done")
+	end(t, herd)
 
-// child is one process of the herd: it exports its spans and exits.
-func child(valkeyURL string) int {
-	fail := func(err error) int {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	all := collect(t, jaeger, herd, 3*callers+2)
+	impatient, spans := split(all)
+	if len(impatient) == 0 || len(named(impatient, "cache.lock.wait x")) != 1 {
+		t.Errorf("the timeout that was forced is not among the waits: %v", impatient)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpoint(os.Getenv(childOTLP)), otlptracehttp.WithInsecure())
-	if err != nil {
-		return fail(err)
+	for _, s := range impatient {
+		if s.service != herd[1].name {
+			t.Errorf("%s of %s has failed: %s", s.OperationName, s.service, s.tag(otelx.AttrErrorType))
+		}
 	}
-	tp := sdktrace.NewTracerProvider(sdktrace.WithBatcher(exporter, sdktrace.WithMaxQueueSize(20_000)),
-		sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", os.Getenv(childName)))))
-	memory, err := ristrettostore.New(nil)
-	if err != nil {
-		return fail(err)
-	}
-	store, err := valkeystore.Open(valkeyURL, nil)
-	if err != nil {
-		return fail(err)
-	}
-	c, err := cache.New(func(context.Context, string) (int, error) {
-		<-time.After(300 * time.Millisecond) // the source
-		return 1, nil
-	}, &cache.Options[string, int]{Name: "x", Hooks: otelx.Hooks(&otelx.Options{CacheName: "x", TracerProvider: tp})},
-		tier.Local(memory, nil), tier.Remote(store, &tier.RemoteOptions{Budget: time.Second}))
-	if err != nil {
-		return fail(err)
-	}
-	fmt.Println("ready")
-	_, _ = fmt.Scanln() // until the parent says go
-	var wg sync.WaitGroup
-	for range childCallers {
-		wg.Go(func() {
-			if _, err := c.Get(ctx, "k"); err != nil {
-				fmt.Fprintln(os.Stderr, err)
-			}
-		})
-	}
-	wg.Wait()
-	_ = c.Close()
-	if err := tp.Shutdown(ctx); err != nil {
-		return fail(err)
-	}
-	return 0
+	checkStampede(t, jaeger, spans, herd, callers)
 }
 
-// TestJaeger lets two processes stampede and asks a real Jaeger what it saw.
-func TestJaeger(t *testing.T) {
-	jaeger := startJaeger(t)
-	valkey := servertest.Valkey(t)
-	services := []string{"herd-1", "herd-2"}
-	runHerd(t, valkey.URL(), jaeger.otlp, services)
-
-	var spans []jaegerSpan
-	deadline := time.Now().Add(20 * time.Second)
-	for want := 2 * childCallers; ; { // each caller has a cache.get
-		spans = spans[:0]
-		for _, s := range services {
-			spans = append(spans, jaeger.spans(t, s, nil)...)
+// split divides spans into those of traces with an error, which must all be in
+// one, and those of the first stampede.
+func split(all []jaegerSpan) (failed, spans []jaegerSpan) {
+	failedIn, slowIn := "", ""
+	for _, s := range all {
+		if s.tag("error") != "" {
+			failedIn = s.TraceID
 		}
-		if len(named(spans, "cache.get x")) == want {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("Jaeger has %d gets of %d", len(named(spans, "cache.get x")), want)
-		}
-		<-time.After(50 * time.Millisecond)
 	}
+	for _, s := range inTrace(all, failedIn) {
+		if id := s.tag(otelx.AttrHolderTraceID); id != "" {
+			slowIn = id
+		}
+	}
+	for _, s := range all {
+		switch s.TraceID {
+		case failedIn:
+			failed = append(failed, s)
+		case slowIn:
+		default:
+			spans = append(spans, s)
+		}
+	}
+	return failed, spans
+}
+
+// checkStampede wants one load, one lease won, and everybody else waiting for
+// it.
+func checkStampede(t *testing.T, jaeger *sidecar.Jaeger, spans []jaegerSpan, herd []*member, callers int) {
+	t.Helper()
 	for _, s := range spans {
-		if len(s.Warnings) > 0 {
+		if s.tag("error") != "" {
+			t.Errorf("%s of %s has failed: %s", s.OperationName, s.service, s.tag(otelx.AttrErrorType))
+		}
+		if len(s.Warnings) > 0 { // where a caller has left, its flight may end after it, which Jaeger takes for clock skew
 			t.Errorf("Jaeger warns of %s: %q", s.OperationName, s.Warnings)
 		}
 	}
-	acquired, waits := named(spans, "cache.lock.acquire x"), named(spans, "cache.lock.wait x")
-	t.Logf("%d spans: %d gets, %d fills, %d loads, %d acquisitions, %d waits", len(spans), len(named(spans, "cache.get x")),
-		len(named(spans, "cache.fill x")), len(named(spans, "cache.load x")), len(acquired), len(waits))
 	if n := len(named(spans, "cache.load x")); n != 1 {
 		t.Errorf("%d loads, want 1", n)
 	}
+	acquired := named(spans, "cache.lock.acquire x")
 	if len(acquired) != 1 {
 		t.Fatalf("%d acquisitions won, want 1", len(acquired))
 	}
-	checkWaits(t, spans, acquired[0], waits)
-
-	other := services[0]
-	if acquired[0].service == other {
-		other = services[1]
+	waits := named(spans, "cache.lock.wait x")
+	if len(waits) != len(herd)*callers-1 {
+		t.Errorf("%d waits, want one of every caller but the holder", len(waits))
 	}
-	found := jaeger.spans(t, other, map[string]string{otelx.AttrHolderTraceID: acquired[0].TraceID})
-	if len(found) == 0 {
-		t.Errorf("a search for the holder's trace id finds no wait of %s", other)
+	checkWaits(t, spans, acquired[0], waits)
+	for _, m := range herd {
+		found := search(t, jaeger, m.name, map[string]string{otelx.AttrHolderTraceID: acquired[0].TraceID})
+		if len(found) == 0 {
+			t.Errorf("a search for the holder's trace id finds no wait of %s", m.name)
+		}
 	}
 }
 
@@ -135,10 +111,7 @@ func TestJaeger(t *testing.T) {
 // process.
 func checkWaits(t *testing.T, spans []jaegerSpan, acquired jaegerSpan, waits []jaegerSpan) {
 	t.Helper()
-	read := inTrace(named(spans, "cache.get x"), acquired.TraceID)
-	if len(waits) != 2*childCallers-1 {
-		t.Errorf("%d waits, want one of every caller but the holder", len(waits))
-	}
+	read := first(named(inTrace(spans, acquired.TraceID), "cache.get x"))
 	byID := make(map[string]jaegerSpan)
 	for _, s := range spans {
 		byID[s.SpanID] = s
@@ -146,7 +119,7 @@ func checkWaits(t *testing.T, spans []jaegerSpan, acquired jaegerSpan, waits []j
 	for _, w := range waits {
 		to := byID[w.link()]
 		if to.SpanID != read.SpanID && w.tag(otelx.AttrLockScope) == "process" {
-			to = byID[inTrace(waits, to.TraceID).link()]
+			to = byID[first(inTrace(waits, to.TraceID)).link()]
 		}
 		if to.SpanID != read.SpanID {
 			t.Errorf("a wait of %s (%s) does not lead to the read that loads", w.service, w.tag(otelx.AttrLockScope))
@@ -154,100 +127,74 @@ func checkWaits(t *testing.T, spans []jaegerSpan, acquired jaegerSpan, waits []j
 	}
 }
 
-// inTrace is the first of spans that is in the trace.
-func inTrace(spans []jaegerSpan, id string) jaegerSpan {
-	for _, s := range spans {
-		if s.TraceID == id {
-			return s
-		}
+// TestJaegerShowsATakeover kills the process that holds the lease. What it had
+// to tell died with it; the others tell who took over.
+func TestJaegerShowsATakeover(t *testing.T) {
+	jaeger := servertest.Jaeger(t)
+	valkey := servertest.Valkey(t)
+	herd := startHerd(t, valkey.URL(), jaeger.OTLP, 3)
+	herd[0].get(t, hangs, 1, 0)
+	herd[0].await(t, "loading")
+	for _, m := range herd[1:] {
+		m.get(t, hangs, 1, 0)
+		m.await(t, "waiting")
 	}
-	return jaegerSpan{}
-}
-
-func runHerd(t *testing.T, valkeyURL, otlp string, services []string) {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
+	if err := herd[0].cmd.Process.Signal(syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	var children []*exec.Cmd
-	var gates []interface{ Close() error }
-	for _, s := range services {
-		cmd := exec.Command(exe)
-		cmd.Env = append(os.Environ(), childEnv+"="+valkeyURL, childName+"="+s, childOTLP+"="+otlp)
-		cmd.Stderr = os.Stderr
-		in, _ := cmd.StdinPipe()
-		out, _ := cmd.StdoutPipe()
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := fmt.Fscanln(out, new(string)); err != nil {
-			t.Fatalf("child: %v", err)
-		}
-		children, gates = append(children, cmd), append(gates, in)
+	for _, m := range herd[1:] {
+		m.await(t, "done")
 	}
-	for _, g := range gates {
-		_ = g.Close() // go
+	end(t, herd[1:])
+
+	spans := collect(t, jaeger, herd[1:], 2)
+	load := named(spans, "cache.load x")
+	if len(load) != 1 {
+		t.Fatalf("%d loads by those who live, want 1", len(load))
 	}
-	for _, cmd := range children {
-		if err := cmd.Wait(); err != nil {
-			t.Fatalf("child: %v", err)
+	for _, w := range named(spans, "cache.lock.wait x") {
+		took := w.TraceID == load[0].TraceID
+		wantOutcome := "filled"
+		if took {
+			wantOutcome = "acquired"
 		}
+		if got := w.tag(otelx.AttrLockTookOver) == "true"; got != took {
+			t.Errorf("%s: took over: %t, want %t", w.service, got, took)
+		}
+		if got := w.tag(otelx.AttrLockOutcome); got != wantOutcome {
+			t.Errorf("%s: outcome %q, want %q", w.service, got, wantOutcome)
+		}
+		// Whoever slept through the takeover knows only the first holder.
+		holder := w.tag(otelx.AttrHolderID)
+		if holder != "herd-1" && (took || holder != load[0].service) {
+			t.Errorf("%s waited for %q", w.service, holder)
+		}
+		if id := w.tag(otelx.AttrHolderTraceID); holder != "herd-1" && id != load[0].TraceID {
+			t.Errorf("%s: the holder's trace is %s, want that of the load", w.service, id)
+		}
+	}
+	if n := len(named(spans, "cache.lock.wait x")); n != 2 {
+		t.Errorf("%d waits, want 2", n)
 	}
 }
 
-type jaegerServer struct{ otlp, query string }
-
-// startJaeger starts the all-in-one from PATH or JAEGER_ALL_IN_ONE.
-func startJaeger(t *testing.T) jaegerServer {
+// collect waits until Jaeger has so many reads, and returns all spans.
+func collect(t *testing.T, jaeger *sidecar.Jaeger, herd []*member, gets int) (spans []jaegerSpan) {
 	t.Helper()
-	bin := os.Getenv("JAEGER_ALL_IN_ONE")
-	if bin == "" {
-		bin = "all-in-one"
-	}
-	path, err := exec.LookPath(bin)
-	if err != nil {
-		servertest.Skip(t, "no Jaeger: go install github.com/jaegertracing/jaeger/cmd/all-in-one@v1.48.0, or name it in JAEGER_ALL_IN_ONE")
-	}
-	ports := freeAddrs(t, 11)
-	j := jaegerServer{otlp: ports[0], query: ports[1]}
-	cmd := exec.Command(path, "--collector.otlp.http.host-port="+j.otlp, "--query.http-server.host-port="+j.query,
-		"--collector.otlp.grpc.host-port="+ports[2], "--query.grpc-server.host-port="+ports[3],
-		"--collector.grpc-server.host-port="+ports[4], "--collector.http-server.host-port="+ports[5],
-		"--admin.http.host-port="+ports[6], "--http-server.host-port="+ports[7],
-		"--processor.jaeger-binary.server-host-port="+ports[8], "--processor.jaeger-compact.server-host-port="+ports[9],
-		"--processor.zipkin-compact.server-host-port="+ports[10])
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		http.DefaultClient.CloseIdleConnections()
-	})
 	for deadline := time.Now().Add(20 * time.Second); ; <-time.After(50 * time.Millisecond) {
-		if r, err := http.Get("http://" + j.query + "/api/services"); err == nil {
-			_ = r.Body.Close()
-			return j
+		spans = spans[:0]
+		for _, m := range herd {
+			spans = append(spans, search(t, jaeger, m.name, nil)...)
+		}
+		n := len(named(spans, "cache.get x"))
+		if n == gets {
+			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatal("Jaeger does not answer")
+			t.Fatalf("Jaeger has %d gets of %d", n, gets)
 		}
 	}
-}
-
-// freeAddrs holds all ports at once, so that they differ.
-func freeAddrs(t *testing.T, n int) (addrs []string) {
-	t.Helper()
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		addrs = append(addrs, l.Addr().String())
-	}
-	return addrs
+	return spans
 }
 
 type jaegerSpan struct {
@@ -289,18 +236,35 @@ func named(spans []jaegerSpan, name string) (found []jaegerSpan) {
 	return found
 }
 
-// spans returns a service's spans, of the traces that have the tags.
-func (j jaegerServer) spans(t *testing.T, service string, tags map[string]string) (spans []jaegerSpan) {
+func inTrace(spans []jaegerSpan, id string) (found []jaegerSpan) {
+	for _, s := range spans {
+		if s.TraceID == id {
+			found = append(found, s)
+		}
+	}
+	return found
+}
+
+func first(spans []jaegerSpan) jaegerSpan {
+	if len(spans) == 0 {
+		return jaegerSpan{}
+	}
+	return spans[0]
+}
+
+// search returns a service's spans, of the traces that have the tags.
+func search(t *testing.T, jaeger *sidecar.Jaeger, service string, tags map[string]string) (spans []jaegerSpan) {
 	t.Helper()
 	q := url.Values{"service": {service}, "limit": {"1000"}, "lookback": {"1h"}}
 	if tags != nil {
 		b, _ := json.Marshal(tags)
 		q.Set("tags", string(b))
 	}
-	r, err := http.Get("http://" + j.query + "/api/traces?" + q.Encode())
+	r, err := http.Get(jaeger.Query + "/api/traces?" + q.Encode())
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer http.DefaultClient.CloseIdleConnections()
 	defer func() { _ = r.Body.Close() }()
 	var body struct {
 		Data []struct{ Spans []jaegerSpan }

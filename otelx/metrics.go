@@ -27,8 +27,11 @@ type meters struct {
 	waitSet map[[2]string]metric.MeasurementOption // by scope and outcome
 	holdSet map[string]metric.MeasurementOption
 	loadSet map[loadKey]metric.MeasurementOption
-	opSet   [maxTiers][tier.OpExpire + 1][2]metric.MeasurementOption
+	opSet   [maxTiers][lastOp + 1][2]metric.MeasurementOption
 }
+
+// lastOp is the last of tier.Op.
+const lastOp = tier.OpTags
 
 type loadKey struct {
 	role   cache.Role
@@ -82,7 +85,7 @@ func (m *meters) precompute() {
 		m.loadSet[loadKey{role, true}] = m.set(attr, attribute.String(AttrErrorType, "load"))
 	}
 	for t := range maxTiers {
-		for op := tier.OpGet; op <= tier.OpExpire; op++ {
+		for op := tier.OpGet; op <= lastOp; op++ {
 			attrs := []attribute.KeyValue{
 				attribute.String(AttrTier, tierName(t+1)), attribute.String(AttrOperation, op.String()),
 			}

@@ -41,6 +41,10 @@ func (w *world) collect(t *testing.T) map[string]float64 {
 				for _, p := range d.DataPoints {
 					add(p.Attributes, float64(p.Value))
 				}
+			case metricdata.Sum[float64]:
+				for _, p := range d.DataPoints {
+					add(p.Attributes, p.Value)
+				}
 			case metricdata.Gauge[float64]:
 				for _, p := range d.DataPoints {
 					add(p.Attributes, p.Value)
@@ -82,8 +86,10 @@ func TestMetrics(t *testing.T) {
 	s := cache.Stats{
 		Hits: 1, RemoteHits: 2, Stale: 3, Negative: 4, Shared: 5, Filled: 6, Loaded: 7, Errors: 80,
 		Loads: 90, Unprotected: 10, LoadErrors: 11, LoadTimeouts: 1, LongestLoad: 12 * time.Second, UsualLoad: 13 * time.Second,
-		Waits: 140, WaitTimeouts: 14, LeasesLost: 15, Takeovers: 16, StaleIfError: 17, Cooled: 18, HardTimeouts: 19, Overloads: 20,
-		Tiers: []tier.Stats{{Hits: 21, Misses: 22, Errors: 23, Corrupt: 24, Foreign: 25, Skipped: 26}},
+		Waits: 140, WaitTime: 27 * time.Second, WaitTimeouts: 14, RemoteWaits: 41, RemoteTimeouts: 3,
+		Acquisitions: lock.Outcomes{31, 32, 33, 34, 35, 36, 37},
+		Memory:       []tier.LocalStats{{Counted: true, Entries: 38, Evicted: 39}, {Entries: 1, Evicted: 1}}, LeasesLost: 15, Takeovers: 16, Waiting: 28, Loading: 29, StaleIfError: 17, Cooled: 18, HardTimeouts: 19, Overloads: 20,
+		Tiers: []tier.Stats{{Hits: 21, Misses: 22, Errors: 23, Corrupt: 24, Foreign: 25, Migrated: 41, Skipped: 26, BreakerOpen: true, CoherenceMode: backend.CoherenceKeys, Changes: 40}},
 	}
 	stop, err := otelx.Observe(&w.opts, func() cache.Stats { return s })
 	if err != nil {
@@ -99,28 +105,49 @@ func TestMetrics(t *testing.T) {
 		"cache.requests {cache.name=x cache.result=loaded}":            7,
 		"cache.requests {cache.name=x cache.result=error}":             80,
 
-		"cache.errors {cache.name=x error.type=cooling}":            18,
-		"cache.errors {cache.name=x error.type=hard_timeout}":       19,
-		"cache.errors {cache.name=x error.type=overloaded}":         20,
-		"cache.errors {cache.name=x error.type=_OTHER}":             23,
-		"cache.stale.fallbacks {cache.name=x}":                      17,
-		"cache.loads {cache.fill.role=holder cache.name=x}":         80,
-		"cache.loads {cache.fill.role=unprotected cache.name=x}":    10,
-		"cache.load.errors {cache.name=x error.type=load_timeout}":  1,
-		"cache.load.errors {cache.name=x error.type=_OTHER}":        10,
-		"cache.load.usual {cache.name=x}":                           13,
-		"cache.load.longest {cache.name=x}":                         12,
-		"cache.lock.waits {cache.lock.outcome=served cache.name=x}": 126,
+		"cache.requests.active {cache.name=x}":                     28,
+		"cache.loads.active {cache.name=x}":                        29,
+		"cache.errors {cache.name=x error.type=cooling}":           18,
+		"cache.errors {cache.name=x error.type=hard_timeout}":      19,
+		"cache.errors {cache.name=x error.type=overloaded}":        20,
+		"cache.errors {cache.name=x error.type=_OTHER}":            23,
+		"cache.stale.fallbacks {cache.name=x}":                     17,
+		"cache.loads {cache.fill.role=holder cache.name=x}":        80,
+		"cache.loads {cache.fill.role=unprotected cache.name=x}":   10,
+		"cache.load.errors {cache.name=x error.type=load_timeout}": 1,
+		"cache.load.errors {cache.name=x error.type=_OTHER}":       10,
+		"cache.load.usual {cache.name=x}":                          13,
+		"cache.load.longest {cache.name=x}":                        12,
 
-		"cache.lock.waits {cache.lock.outcome=timeout cache.name=x}":                  14,
-		"cache.lock.takeovers {cache.name=x}":                                         16,
-		"cache.lock.losses {cache.name=x}":                                            15,
-		"cache.tier.lookups {cache.name=x cache.result=hit cache.tier=l2}":            21,
-		"cache.tier.lookups {cache.name=x cache.result=miss cache.tier=l2}":           22,
-		"cache.tier.lookups {cache.name=x cache.result=error cache.tier=l2}":          23,
-		"cache.tier.rejects {cache.name=x cache.reject.reason=corrupt cache.tier=l2}": 24,
-		"cache.tier.rejects {cache.name=x cache.reject.reason=foreign cache.tier=l2}": 25,
-		"cache.tier.skips {cache.name=x cache.tier=l2}":                               26,
+		"cache.lock.waits {cache.lock.outcome=served cache.lock.scope=process cache.name=x}":      88,
+		"cache.lock.waits {cache.lock.outcome=timeout cache.lock.scope=process cache.name=x}":     11,
+		"cache.lock.waits {cache.lock.outcome=served cache.lock.scope=distributed cache.name=x}":  38,
+		"cache.lock.waits {cache.lock.outcome=timeout cache.lock.scope=distributed cache.name=x}": 3,
+
+		"cache.lock.acquisitions {cache.lock.outcome=acquired cache.name=x}":              31,
+		"cache.lock.acquisitions {cache.lock.outcome=filled cache.name=x}":                32,
+		"cache.lock.acquisitions {cache.lock.outcome=timeout cache.name=x}":               33,
+		"cache.lock.acquisitions {cache.lock.outcome=canceled cache.name=x}":              34,
+		"cache.lock.acquisitions {cache.lock.outcome=error cache.name=x}":                 35,
+		"cache.lock.acquisitions {cache.lock.outcome=held cache.name=x}":                  36,
+		"cache.lock.acquisitions {cache.lock.outcome=failed cache.name=x}":                37,
+		"cache.entry.count {cache.name=x cache.tier=l1}":                                  38,
+		"cache.evictions {cache.name=x cache.tier=l1}":                                    39,
+		"cache.breaker.status {cache.breaker.state=open cache.name=x cache.tier=l2}":      1,
+		"cache.breaker.status {cache.breaker.state=closed cache.name=x cache.tier=l2}":    0,
+		"cache.coherence.status {cache.coherence.state=hears cache.name=x cache.tier=l2}": 1,
+		"cache.coherence.status {cache.coherence.state=deaf cache.name=x cache.tier=l2}":  0,
+		"cache.coherence.changes {cache.name=x cache.tier=l2}":                            40,
+		"cache.lock.wait.time {cache.name=x}":                                             27,
+		"cache.lock.takeovers {cache.name=x}":                                             16,
+		"cache.lock.losses {cache.name=x}":                                                15,
+		"cache.tier.lookups {cache.name=x cache.result=hit cache.tier=l2}":                21,
+		"cache.tier.lookups {cache.name=x cache.result=miss cache.tier=l2}":               22,
+		"cache.tier.lookups {cache.name=x cache.result=error cache.tier=l2}":              23,
+		"cache.tier.rejects {cache.name=x cache.reject.reason=corrupt cache.tier=l2}":     24,
+		"cache.tier.rejects {cache.name=x cache.reject.reason=foreign cache.tier=l2}":     25,
+		"cache.tier.migrations {cache.name=x cache.tier=l2}":                              41,
+		"cache.tier.skips {cache.name=x cache.tier=l2}":                                   26,
 	}
 	got := w.collect(t)
 	for series, v := range want {
@@ -131,6 +158,10 @@ func TestMetrics(t *testing.T) {
 	if len(got) != len(want) {
 		t.Errorf("%d series, want %d: %v", len(got), len(want), got)
 	}
+	s.Tiers[0].CoherenceMode = backend.CoherenceDeaf
+	if n := w.collect(t)["cache.coherence.status {cache.coherence.state=deaf cache.name=x cache.tier=l2}"]; n != 1 {
+		t.Errorf("deaf = %v while changes are not heard of", n)
+	}
 	// Counts are not read in one step: a load without the lease came between.
 	s.Unprotected++
 	if n := w.collect(t)["cache.loads {cache.fill.role=holder cache.name=x}"]; n != 80 {
@@ -139,6 +170,12 @@ func TestMetrics(t *testing.T) {
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
+}
+
+// opName is an operation's name, if there is such an operation.
+func opName(op tier.Op) (name string) {
+	defer func() { _ = recover() }()
+	return op.String()
 }
 
 // TestHistograms records what every outcome and operation leads to.
@@ -163,10 +200,13 @@ func TestHistograms(t *testing.T) {
 		h.WaitDone(ctx, info)
 	}
 	want += 6 // not found is an answer
-	for op := tier.OpGet; op <= tier.OpExpire; op++ {
+	for op := tier.OpGet; op <= tier.OpTags; op++ {
 		h.Tier.OpDone(ctx, tier.OpDone{Tier: 2, Op: op})
 		h.Tier.OpDone(ctx, tier.OpDone{Tier: 9, Op: op, Err: backend.ErrUnavailable})
 		want += 2
+	}
+	if name := opName(tier.OpTags + 1); name != "" {
+		t.Errorf("no series for the operation %s", name)
 	}
 	for role := cache.RoleHolder; role <= cache.RoleUnprotected; role++ {
 		h.LoadDone(ctx, cache.LoadDone{Role: role})

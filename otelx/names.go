@@ -57,29 +57,42 @@ const (
 	AttrHolderTraceID = "cache.lock.holder.trace_id"
 	AttrHolderID      = "cache.lock.holder.id"
 	AttrOperation     = "cache.operation"
-	AttrRejectReason  = "cache.reject.reason" // corrupt, foreign
+	AttrTagsCount     = "cache.tags.count"      // of a write by tag; the tags themselves may be personal data
+	AttrBreakerState  = "cache.breaker.state"   // open, closed
+	AttrHearing       = "cache.coherence.state" // hears, deaf: to what other processes change
+	AttrRejectReason  = "cache.reject.reason"   // corrupt, foreign
 	AttrErrorType     = "error.type"
 )
 
 // Metrics. Times are in seconds.
 const (
-	MetricRequests      = "cache.requests"
-	MetricErrors        = "cache.errors"
-	MetricStaleIfError  = "cache.stale.fallbacks"
-	MetricLoads         = "cache.loads"
-	MetricLoadErrors    = "cache.load.errors"
-	MetricLoadUsual     = "cache.load.usual"
-	MetricLoadLongest   = "cache.load.longest"
-	MetricTierLookups   = "cache.tier.lookups"
-	MetricTierRejects   = "cache.tier.rejects"
-	MetricTierSkips     = "cache.tier.skips"
-	MetricWaits         = "cache.lock.waits"
-	MetricTakeovers     = "cache.lock.takeovers"
-	MetricLosses        = "cache.lock.losses"
-	MetricWaitDuration  = "cache.lock.wait.duration"
-	MetricHoldDuration  = "cache.lock.hold.duration"
-	MetricLoadDuration  = "cache.load.duration"
-	MetricTierOperation = "cache.tier.operation.duration"
+	MetricRequests       = "cache.requests"
+	MetricWaiting        = "cache.requests.active"
+	MetricErrors         = "cache.errors"
+	MetricStaleIfError   = "cache.stale.fallbacks"
+	MetricLoads          = "cache.loads"
+	MetricLoading        = "cache.loads.active"
+	MetricLoadErrors     = "cache.load.errors"
+	MetricLoadUsual      = "cache.load.usual"
+	MetricLoadLongest    = "cache.load.longest"
+	MetricTierLookups    = "cache.tier.lookups"
+	MetricTierRejects    = "cache.tier.rejects"
+	MetricTierMigrations = "cache.tier.migrations"
+	MetricTierSkips      = "cache.tier.skips"
+	MetricBreaker        = "cache.breaker.status"
+	MetricHearing        = "cache.coherence.status"
+	MetricChanges        = "cache.coherence.changes"
+	MetricEntries        = "cache.entry.count"
+	MetricEvictions      = "cache.evictions"
+	MetricAcquisitions   = "cache.lock.acquisitions"
+	MetricWaits          = "cache.lock.waits"
+	MetricWaitTime       = "cache.lock.wait.time"
+	MetricTakeovers      = "cache.lock.takeovers"
+	MetricLosses         = "cache.lock.losses"
+	MetricWaitDuration   = "cache.lock.wait.duration"
+	MetricHoldDuration   = "cache.lock.hold.duration"
+	MetricLoadDuration   = "cache.load.duration"
+	MetricTierOperation  = "cache.tier.operation.duration"
 )
 
 // Scopes of a wait.

@@ -20,7 +20,8 @@
 //	cache.refresh users                  in the background: a trace of its own, linked to
 //	  cache.fill users                   the span that set it off
 //
-// A hit in memory makes no span, fresh or stale.
+// A hit in memory makes no span, fresh or stale. Options.Spans shows fewer, or
+// none; Options.RequireParent only what belongs to a request that is traced.
 //
 // A wait is linked to the span of the read or refresh that does the work: its
 // cache.get, cache.get_many or cache.refresh, below which the load is. That is
@@ -28,7 +29,10 @@
 // knows that there will be a load. If another takes over meanwhile, a second link
 // leads to it. As few viewers show links well, the last holder's trace id is an
 // attribute too: searching for it lists everyone who waited. There is no link to
-// a span that is not sampled; that of a process that was killed died with it.
+// a span that is not sampled; that of a process that was killed died with it. A
+// waiter looks again when its own process notices that the holder is gone; one that
+// has its answer before that has seen, and names, only the dead one. Search for
+// cache.lock.took_over then: it is on the wait of whoever took over.
 //
 // How a wait ended is in cache.lock.outcome: filled and shared (the value came),
 // acquired (the lease came), stale (a stale value was better than waiting on),
@@ -49,7 +53,16 @@
 //
 // Histograms of waits, holds, loads and calls of the shared tier, recorded with
 // the span's context, so that exemplars lead to traces. Counts come from
-// cache.Stats when they are collected: see [Observe].
+// cache.Stats when they are collected: see [Observe]. The five figures that
+// cache.Stats computes are quotients of them:
+//
+//	APICallReduction  1 - cache.loads / cache.requests
+//	HitRate           cache.requests with the result hit, stale or negative / cache.requests
+//	LockWaitRate      cache.lock.waits / cache.requests
+//	AverageWait       cache.lock.wait.time / cache.lock.waits
+//	TimeoutRate       cache.lock.waits with the outcome timeout / cache.lock.waits
+//
+// examples/observe has them as recording rules, alerts and a dashboard.
 //
 // # What is not shown
 //
@@ -58,8 +71,15 @@
 //
 // # Bursts
 //
-// A stampede of 10,000 waiters is 10,000 spans at once. The SDK's batch
-// processor drops what exceeds its queue of 2048: set WithMaxQueueSize.
+// A waiter is two spans, its cache.get and its cache.lock.wait, beside its
+// caller's own. A stampede of 10,000 of them is 20,000 spans at once, of which
+// the SDK's batch processor silently drops what exceeds its queue of 2048. Give
+// it room for the largest burst that you want to see whole; a place costs a
+// pointer until it is used:
+//
+//	sdktrace.WithBatcher(exporter, sdktrace.WithMaxQueueSize(1<<15))
+//
+// or set OTEL_BSP_MAX_QUEUE_SIZE in the environment.
 package otelx
 
 import (
@@ -84,9 +104,13 @@ type Options struct {
 	TracerProvider trace.TracerProvider
 	MeterProvider  metric.MeterProvider
 
+	// Spans says which events become spans. Defaults to SpansSlow: all that
+	// memory could not answer.
+	Spans Level
+
 	// Key turns a cache's key into what the attribute cache.key may show: a
-	// hash, a redacted form, or the key itself. Defaults to none: keys are
-	// often personal data.
+	// hash ([HashKey]), a redacted form, or the key itself. Defaults to none:
+	// keys are often personal data.
 	Key func(key string) string
 
 	// RequireParent makes spans only where the context has a span already; of

@@ -16,6 +16,9 @@ func (h *hooks) start(ctx context.Context, name, key string, attrs []attribute.K
 	if h.opts.RequireParent && !trace.SpanContextFromContext(ctx).IsValid() {
 		return ctx
 	}
+	if !h.opts.Spans.shows(name) {
+		return h.skip(ctx, name)
+	}
 	attrs = append(attrs, attribute.String(AttrName, h.name))
 	if h.opts.Key != nil && key != "" {
 		attrs = append(attrs, attribute.String(AttrKey, h.opts.Key(key)))
@@ -23,10 +26,28 @@ func (h *hooks) start(ctx context.Context, name, key string, attrs []attribute.K
 	outer := current(ctx)
 	ctx, span := h.tracer.Start(ctx, name+" "+h.name, append(opts, trace.WithAttributes(attrs...))...)
 	a := &active{Span: span, whole: outer.whole}
-	if name == SpanGet || name == SpanGetMany || name == SpanRefresh {
+	if whole(name) {
 		a.whole = span
 	}
 	return context.WithValue(ctx, spanKey{}, a)
+}
+
+// skip is start for what the level does not show. The hooks that follow must not
+// take the span around it for theirs: where a loader uses another cache, they
+// would end its caller's. A read that is not shown is known to those who wait
+// for it by the span that it is part of.
+func (h *hooks) skip(ctx context.Context, name string) context.Context {
+	a := &active{Span: trace.SpanFromContext(context.Background()), whole: current(ctx).whole}
+	if whole(name) {
+		a.whole = trace.SpanFromContext(ctx)
+	}
+	return context.WithValue(ctx, spanKey{}, a)
+}
+
+// whole reports whether spans of a name are reads or refreshes, which all that
+// is done for them is part of.
+func whole(name string) bool {
+	return name == SpanGet || name == SpanGetMany || name == SpanRefresh
 }
 
 // startRoot is start for what is no part of the work that it was begun in: a

@@ -62,6 +62,9 @@ func (w *world) scenes(t *testing.T, got *strings.Builder) {
 	scene("set", func() { _ = a.Set(ctx, secret, 2) })
 	scene("delete", func() { _ = a.Delete(ctx, secret) })
 	scene("expire", func() { _ = a.Expire(ctx, secret) })
+	scene("delete by tag", func() { _ = a.DeleteTags(ctx, secret, secret+"2") })
+	scene("expire by tag", func() { _ = a.ExpireTags(ctx, secret) })
+	scene("clear", func() { _ = a.Clear(ctx) })
 	scene("three callers in two processes", func() {
 		at(0, func() { _, _ = a.Get(ctx, "herd") })
 		at(time.Millisecond, func() { _, _ = a.Get(ctx, "herd") })
@@ -334,11 +337,19 @@ func TestErrorType(t *testing.T) {
 func TestHitInMemoryCostsNoAllocation(t *testing.T) {
 	w := newWorld(t)
 	c := w.alone(t, after(0, 1, nil), config{})
+	stop, err := otelx.Observe(&w.opts, c.Stats)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = stop() }()
 	ctx := t.Context()
 	_, _ = c.Get(ctx, secret)
 	w.take()
-	if n := testing.AllocsPerRun(5000, func() { _, _ = c.Get(ctx, secret) }); n > 0.02 {
+	if n := testing.AllocsPerRun(5000, func() { _, _ = c.Get(ctx, secret) }); n != 0 {
 		t.Errorf("%v allocations a hit", n)
+	}
+	if n := w.collect(t)["cache.requests {cache.name=x cache.result=hit cache.tier=l1}"]; n < 5000 {
+		t.Errorf("%v hits in the metrics, want each", n)
 	}
 	if s := w.take(); len(s) != 0 {
 		t.Errorf("spans on a hit: %v", s)

@@ -20,6 +20,20 @@ type LeaseReply[V any] struct {
 // coordinated between processes.
 func (s *Stack[K, V]) Leases() bool { return s.leases != nil }
 
+// LeasesAt is the place of the tier that leases; 0: none does.
+func (s *Stack[K, V]) LeasesAt() int {
+	if s.leases == nil {
+		return 0
+	}
+	return s.leases.index
+}
+
+// Between reports whether there is a tier outside of this process that is written
+// and nearer than the one at a place.
+func (s *Stack[K, V]) Between(place int) bool {
+	return len(s.written) > 0 && s.written[0].index < place
+}
+
 // Watch lets the leasing tier tell of key's lease: see backend.Notifier. It
 // reports false if the tier cannot.
 func (s *Stack[K, V]) Watch(key string, wake func(backend.Notice)) (stop func(), ok bool) {
@@ -41,6 +55,9 @@ func (s *Stack[K, V]) Decode(ctx context.Context, key string, raw []byte) (Looku
 // bytes that begin with req.Rejected, for the lease of its load.
 func (s *Stack[K, V]) Lease(ctx context.Context, key string, req backend.LeaseRequest) (reply LeaseReply[V], err error) {
 	r := s.leases
+	if s.blind {
+		req.Rejected = []byte{} // every value begins with nothing
+	}
 	reply.LeaseReply, err = lease(ctx, r, OpLease, func(ctx context.Context) (backend.LeaseReply, error) {
 		return r.leaser.Lease(ctx, key, req)
 	})
@@ -57,9 +74,23 @@ func (s *Stack[K, V]) Commit(ctx context.Context, key, token string, e *Entry[V]
 	if err != nil {
 		return false, err
 	}
-	return lease(ctx, r, OpCommit, func(ctx context.Context) (bool, error) {
+	ok, err := lease(ctx, r, OpCommit, func(ctx context.Context) (bool, error) {
 		return r.leaser.Commit(ctx, key, token, b, ttl)
 	})
+	r.tellCommit(ctx, key, b, ok, err)
+	return ok, err
+}
+
+// tellCommit publishes what a load has replaced, or may have. That this fails is
+// reported to Hooks alone: the commit has succeeded all the same.
+func (r *remote[V]) tellCommit(ctx context.Context, key string, b []byte, ok bool, err error) {
+	if r.bus == nil || !ok && err == nil {
+		return
+	}
+	began := r.begin()
+	if err := r.publish(ctx, backend.Invalidation{Key: key, Head: b[:min(len(b), backend.HeadLen)]}); err != nil {
+		r.end(ctx, OpCommit, began, err)
+	}
 }
 
 // Renew extends the lease if token holds it.
@@ -152,6 +183,9 @@ func (s *Stack[K, V]) CommitMulti(ctx context.Context, all []CommitOne[V]) ([]bo
 			continue
 		}
 		oks[i], errs[i] = answers[n].OK, answers[n].Err
+	}
+	if r.bus != nil {
+		each(len(asks), func(n int) { r.tellCommit(ctx, asks[n].Key, asks[n].Value, oks[at[n]], errs[at[n]]) })
 	}
 	return oks, errs
 }

@@ -1,9 +1,12 @@
 package tier
 
 import (
+	"cmp"
 	"hash/maphash"
+	"math"
 	"math/rand/v2"
 	"reflect"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -16,14 +19,27 @@ import (
 // Memory knows only hashes.
 type local[K comparable, V any] struct {
 	memory backend.Memory
+	ranger backend.Ranger // the memory, if it can; else nil
 	seed   maphash.Seed
 	salt   uint64 // the seed of integer keys
 	kind   kind
-	maxTTL time.Duration
+	index  int // 1 is the nearest tier
+	opts   LocalOptions
+	tags   *tags
+	names  *names[K, V] // where a key cannot be told from its string; else nil
+
+	// An entry that was born later than doubt needs no second look.
+	doubt   atomic.Int64
+	flushed atomic.Int64 // what was born by then is gone
+	early   early[K, V]
+	deaf    atomic.Int64 // since when changes are not told; 0: they are, or never will be
 }
 
-func newLocal[K comparable, V any](m backend.Memory, maxTTL time.Duration) *local[K, V] {
-	return &local[K, V]{memory: m, seed: maphash.MakeSeed(), salt: rand.Uint64(), kind: kindOf[K](), maxTTL: maxTTL}
+func newLocal[K comparable, V any](m backend.Memory, opts LocalOptions, index int, t *tags, names *names[K, V]) *local[K, V] {
+	ranger, _ := m.(backend.Ranger)
+	return &local[K, V]{
+		memory: m, ranger: ranger, seed: maphash.MakeSeed(), salt: rand.Uint64(), kind: kindOf[K](), index: index, opts: opts, tags: t, names: names,
+	}
 }
 
 // node is an entry in memory. Times are clock.Now nanoseconds. due comes
@@ -33,8 +49,14 @@ type node[K comparable, V any] struct {
 	absent  bool
 	capped  bool         // it ends before the entry that it is a copy of
 	due     atomic.Int64 // from this instant on a read looks closer; never after fresh
+	born    atomic.Int64 // when its load or read began
+	heat    heat
+	tags    []*tag
 	key     K
 	value   V
+	asOf    uint64
+	id      uint64
+	kept    int64 // of an unshared entry: when it was stored; else 0
 	fresh   int64 // stale at this instant and later
 	until   int64 // expired at this instant and later
 	created int64
@@ -92,10 +114,151 @@ func mix(x uint64) uint64 {
 // freshValue is the hit path of the whole library.
 func (l *local[K, V]) freshValue(key K) (v V, ok bool) {
 	n, ok := l.memory.Get(l.hash(key)).(*node[K, V])
-	if !ok || n.key != key || n.absent || clock.Now() >= n.due.Load() {
+	if !ok || n.key != key || n.absent {
+		return v, false
+	}
+	now := clock.Now()
+	if now >= n.due.Load() {
+		return v, false
+	}
+	if n.heat.cold(now) {
+		n.heat.warm(now)
+	}
+	if (n.tags != nil || n.born.Load() <= l.doubt.Load()) && l.state(n) != alive {
 		return v, false
 	}
 	return n.value, true
+}
+
+// spare is for how long an unshared entry is kept that was being loaded when
+// memory was dropped.
+const spare = time.Second
+
+// state is what news from elsewhere has made of an entry.
+type state uint8
+
+const (
+	alive state = iota
+	expired
+	removed
+)
+
+// state compares n with all that was heard.
+func (l *local[K, V]) state(n *node[K, V]) state {
+	born := n.born.Load()
+	if flushed := l.flushed.Load(); born <= flushed && n.kept <= flushed {
+		return removed
+	}
+	if deaf := l.deaf.Load(); deaf != 0 && l.opts.MaxDeaf > 0 && born <= deaf && clock.Now() >= clock.After(deaf, l.opts.MaxDeaf) {
+		return removed
+	}
+	s := n.stamped(&l.tags.all)
+	for _, g := range n.tags {
+		s = max(s, n.stamped(g))
+	}
+	return s
+}
+
+// stamped is what the stamps of a tag say of n.
+func (n *node[K, V]) stamped(g *tag) state {
+	if n.asOf != 0 {
+		switch {
+		case n.asOf <= g.removed.Load():
+			return removed
+		case n.asOf <= g.expired.Load():
+			return expired
+		}
+	}
+	// Stamps of this process alone have no time of the store's.
+	switch {
+	case n.asOf == 0 && n.born.Load() <= g.removedAt.Load():
+		return removed
+	case n.asOf == 0 && n.born.Load() <= g.expiredAt.Load():
+		return expired
+	}
+	return alive
+}
+
+// hear takes in that hearing of changes begins, or ends. What was missed before it
+// begins is not known.
+//
+// The first time, what there is is not dropped but handed back, to be compared with
+// the store: a process that begins would lose what it has loaded first, for the
+// sake of the moment that it takes to subscribe.
+func (l *local[K, V]) hear(hears bool) (doubtful []*node[K, V]) {
+	if !hears {
+		l.deaf.Store(l.tags.moment())
+		if l.opts.MaxDeaf > 0 {
+			l.doubt.Store(math.MaxInt64) // a time will come
+		}
+		return nil
+	}
+	doubtful = l.early.end()
+	now := l.flush()
+	for _, n := range doubtful {
+		n.born.Store(now + 1)
+	}
+	l.deaf.Store(0)
+	return doubtful
+}
+
+// early are the entries that were stored before hearing first began. The zero
+// value notes none.
+type early[K comparable, V any] struct {
+	on atomic.Bool
+
+	mu    sync.Mutex
+	nodes []*node[K, V]
+}
+
+// maxEarly bounds them. Those beyond are dropped when hearing begins.
+const maxEarly = 1024
+
+func (x *early[K, V]) add(n *node[K, V]) {
+	if !x.on.Load() {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.on.Load() && len(x.nodes) < maxEarly {
+		x.nodes = append(x.nodes, n)
+	}
+}
+
+func (x *early[K, V]) end() []*node[K, V] {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	nodes := x.nodes
+	x.nodes = nil
+	x.on.Store(false)
+	return nodes
+}
+
+// flush drops all there is.
+func (l *local[K, V]) flush() (now int64) {
+	now = l.tags.moment()
+	l.flushed.Store(now)
+	l.doubt.Store(now)
+	return now
+}
+
+// lookAgain has every entry there is looked at twice: the tag "" was stamped.
+func (l *local[K, V]) lookAgain() {
+	now := l.tags.moment()
+	for {
+		old := l.doubt.Load()
+		if now <= old || l.doubt.CompareAndSwap(old, now) {
+			return
+		}
+	}
+}
+
+// changed drops the entry of a key that others have changed, unless it is what
+// the key now holds.
+func (l *local[K, V]) changed(key K, id uint64) {
+	if n := l.node(key); n != nil && (n.id == 0 || n.id != id) {
+		l.delete(key)
+	}
 }
 
 func (l *local[K, V]) node(key K) *node[K, V] {
@@ -112,7 +275,16 @@ func (l *local[K, V]) get(key K) (e Entry[V], ok bool) {
 		return e, false
 	}
 	now := clock.Now()
-	if now >= n.until {
+	if e, ok = l.entry(n, now); ok && n.heat.cold(now) {
+		n.heat.warm(now)
+	}
+	return e, ok
+}
+
+// entry is n as it is now, if it lives.
+func (l *local[K, V]) entry(n *node[K, V], now int64) (e Entry[V], ok bool) {
+	state := l.state(n)
+	if now >= n.until || state == removed {
 		return e, false
 	}
 	e = Entry[V]{
@@ -125,6 +297,12 @@ func (l *local[K, V]) get(key K) (e Entry[V], ok bool) {
 		Fence:    n.fence,
 		Cost:     n.cost,
 		Meta:     n.meta,
+		AsOf:     n.asOf,
+		Begun:    n.born.Load(),
+		ID:       n.id,
+	}
+	if state == expired {
+		e.FreshFor = min(e.FreshFor, 0)
 	}
 	return e, true
 }
@@ -154,9 +332,16 @@ func (l *local[K, V]) claim(key K, d time.Duration) bool {
 
 func (l *local[K, V]) set(key K, e *Entry[V]) {
 	fresh, lives := e.FreshFor, e.LivesFor
-	capped := l.maxTTL > 0 && l.maxTTL < lives
+	limit := l.opts.MaxTTL
+	if l.opts.MaxDeaf > 0 && (limit == 0 || l.opts.MaxDeaf < limit) && l.deaf.Load() != 0 {
+		limit = l.opts.MaxDeaf
+	}
+	if e.Unshared && e.Begun != 0 && e.Begun <= l.flushed.Load() && (limit == 0 || limit > spare) {
+		limit = spare
+	}
+	capped := limit > 0 && limit < lives
 	if capped {
-		fresh, lives = min(fresh, l.maxTTL), l.maxTTL
+		fresh, lives = min(fresh, limit), limit
 	}
 	if lives <= 0 {
 		return
@@ -173,13 +358,25 @@ func (l *local[K, V]) set(key K, e *Entry[V]) {
 		fence:   e.Fence,
 		cost:    e.Cost,
 		meta:    e.Meta,
+		asOf:    cmp.Or(e.AsOf, e.Fence),
+		id:      e.ID,
+		tags:    l.tags.of(e.Meta),
 	}
 	due := n.fresh
 	if e.DueIn != 0 {
 		due = min(due, clock.After(now, e.DueIn))
 	}
 	n.due.Store(due)
+	if e.Unshared {
+		n.kept = l.tags.instant()
+	}
+	n.born.Store(cmp.Or(e.Begun, l.tags.instant()))
+	l.heatUp(n, now)
+	if l.names != nil {
+		l.names.add(key, n)
+	}
 	l.memory.Set(l.hash(key), n, 1, lives)
+	l.early.add(n)
 }
 
 // expire makes key's entry stale.

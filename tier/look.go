@@ -33,7 +33,7 @@ type Asker interface{ Ask() backend.LeaseRequest }
 // miss a second round trip. With asker nil it is always read.
 func (s *Stack[K, V]) Look(ctx context.Context, key string, lapsed bool, asker Asker) (l Look[V], err error) {
 	var errs []error
-	for _, r := range s.remote {
+	for _, r := range s.asked {
 		var found Lookup[V]
 		if asker != nil && r == s.leases && (lapsed || !r.hits.likely()) {
 			l.Asked = true
@@ -65,7 +65,7 @@ func (s *Stack[K, V]) LookMulti(ctx context.Context, keys []string, askers []Ask
 	for i := range missing {
 		missing[i] = i
 	}
-	for _, r := range s.remote {
+	for _, r := range s.asked {
 		found, failed := make([]Lookup[V], len(missing)), make([]error, len(missing))
 		if askers != nil && r == s.leases {
 			asks := make([]backend.LeaseAsk, len(missing))

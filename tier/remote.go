@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/bellwethercache/bellwether/backend"
@@ -20,6 +21,7 @@ type remote[V any] struct {
 	codec  codec.Codec[V]
 	keyed  codec.Keyed[V] // the codec, if it binds bytes to their key; else nil
 	schema uint32
+	old    map[shape]*Migration[V]
 	opts   RemoteOptions
 	guard  *guard
 	hooks  *Hooks
@@ -31,6 +33,16 @@ type remote[V any] struct {
 	leaser   backend.Leaser
 	multi    backend.MultiLeaser
 	notifier backend.Notifier
+
+	// Of the farthest tier alone.
+	tagger backend.Tagger
+	own    bool // the tagger is ours, and the store's fences are no stamps
+	teller backend.Invalidator
+	bus    backend.Bus // the teller, if the store is none
+
+	far        *remote[V] // the farthest tier
+	tags       *tags
+	distrusted atomic.Int64 // entries that were created before are passed by; 0: none
 }
 
 // Lookup is what a tier answered.
@@ -93,6 +105,10 @@ func (r *remote[V]) decode(ctx context.Context, key string, raw []byte) (l Looku
 	}
 	l.Seen = raw[:min(len(raw), wire.HeaderSize)]
 	h, payload, err := wire.Parse(raw, key, r.codec.ID(), r.schema)
+	var old *Migration[V] // nil: it is of our own shape
+	if len(r.old) > 0 && errors.Is(err, wire.ErrForeign) {
+		h, payload, old, err = r.migration(raw, key)
+	}
 	switch {
 	case errors.Is(err, wire.ErrForeign):
 		r.count.Foreign.Add(1)
@@ -115,8 +131,29 @@ func (r *remote[V]) decode(ctx context.Context, key string, raw []byte) (l Looku
 		Fence:    h.Fence,
 		Cost:     micros(h.Cost),
 		Meta:     readMeta(&h.Meta),
+		AsOf:     h.AsOf,
+		ID:       h.Meta.CopyOf,
 	}
-	if !h.Absent {
+	if r == r.far {
+		l.Entry.ID = wire.Identity(raw)
+	}
+	if since := r.distrusted.Load(); since != 0 && l.Entry.Age > time.Duration(clock.Now()-since) {
+		return Lookup[V]{Seen: l.Seen}, nil
+	}
+	if r.tags != nil { // it is a tier, and no file
+		switch gone, err := judge(ctx, r.tags, r.far, &l.Entry); {
+		case err != nil:
+			return Lookup[V]{}, err
+		case gone:
+			return Lookup[V]{Seen: l.Seen}, nil
+		}
+	}
+	switch {
+	case old != nil:
+		if l.Entry.Value, err = r.migrate(old, &h, payload, key); err != nil {
+			return Lookup[V]{Seen: l.Seen}, nil
+		}
+	case !h.Absent:
 		if l.Entry.Value, err = r.unmarshal(payload, key); err != nil {
 			r.count.Corrupt.Add(1)
 			return Lookup[V]{Seen: l.Seen}, nil
@@ -147,8 +184,12 @@ func recovered(err *error) {
 // what the store takes: a large value takes its own time to encode.
 func (r *remote[V]) encode(ctx context.Context, key string, e *Entry[V]) (b []byte, ttl time.Duration, err error) {
 	fresh, lives := max(e.FreshFor, 0), e.LivesFor
-	if r.opts.MaxTTL > 0 {
-		fresh, lives = min(fresh, r.opts.MaxTTL), min(lives, r.opts.MaxTTL)
+	limit := r.opts.MaxTTL
+	if e.Meta != nil && len(e.Meta.Tags) > 0 && (limit == 0 || limit > backend.MaxTagged) {
+		limit = backend.MaxTagged
+	}
+	if limit > 0 {
+		fresh, lives = min(fresh, limit), min(lives, limit)
 	}
 	asking, cancel := context.WithTimeout(ctx, r.opts.Budget)
 	defer cancel()
@@ -162,12 +203,16 @@ func (r *remote[V]) encode(ctx context.Context, key string, e *Entry[V]) (b []by
 		FreshFor: (fresh + e.Age).Microseconds(),
 		LivesFor: max((lives + e.Age).Microseconds(), 1),
 		Cost:     e.Cost.Microseconds(),
+		AsOf:     e.AsOf,
 	}
 	if m := e.Meta; m != nil {
 		h.Meta = wire.Meta{Tags: m.Tags, ETag: m.ETag}
 		if !m.LastModified.IsZero() {
 			h.Meta.LastModified = m.LastModified.UnixMicro()
 		}
+	}
+	if r != r.far {
+		h.Meta.CopyOf = e.ID
 	}
 	defer recovered(&err)
 	b, err = wire.Append(nil, key, &h, func(dst []byte) ([]byte, error) {
@@ -179,6 +224,9 @@ func (r *remote[V]) encode(ctx context.Context, key string, e *Entry[V]) (b []by
 		}
 		return r.codec.Append(dst, e.Value)
 	})
+	if err == nil && r == r.far {
+		e.ID = wire.Identity(b)
+	}
 	return b, lives, err
 }
 
@@ -192,7 +240,18 @@ func (r *remote[V]) set(ctx context.Context, key string, e *Entry[V]) error {
 		return struct{}{}, r.store.Set(ctx, key, b, ttl)
 	})
 	r.end(ctx, OpSet, began, err)
-	return err
+	return errors.Join(err, r.publish(ctx, backend.Invalidation{Key: key, Head: b[:min(len(b), backend.HeadLen)]}))
+}
+
+// publish tells other processes of a change, where the store itself does not. It
+// is told also of one that failed: it may have been made.
+func (r *remote[V]) publish(ctx context.Context, inv backend.Invalidation) error {
+	if r.bus == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.opts.Budget)
+	defer cancel()
+	return r.bus.Publish(ctx, inv)
 }
 
 func (r *remote[V]) delete(ctx context.Context, key string) error {
@@ -201,7 +260,7 @@ func (r *remote[V]) delete(ctx context.Context, key string) error {
 		return struct{}{}, r.store.Delete(ctx, key)
 	})
 	r.end(ctx, OpDelete, began, err)
-	return err
+	return errors.Join(err, r.publish(ctx, backend.Invalidation{Key: key}))
 }
 
 // expire makes key's entry stale and ends the lease of its load. An entry that
@@ -230,7 +289,7 @@ func (r *remote[V]) expire(ctx context.Context, key string) error {
 		})
 		r.end(ctx, OpExpire, began, err)
 		if err != nil || swapped {
-			return err
+			return errors.Join(err, r.publish(ctx, backend.Invalidation{Key: key, Head: b[:min(len(b), backend.HeadLen)]}))
 		}
 	}
 	return r.delete(ctx, key)

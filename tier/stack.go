@@ -14,36 +14,87 @@ import (
 // Stack is the tiers of one cache, bound to its types. The cache makes it; it
 // is safe for concurrent use.
 type Stack[K comparable, V any] struct {
-	near   *local[K, V] // the first tier if it is local
+	*shared[K, V]
+
+	// What this view of the stack reads and writes.
+	near     *local[K, V] // the first tier if it is local
+	nearby   []*local[K, V]
+	asked    []*remote[V]
+	leases   *remote[V] // the farthest tier that leases, or nil
+	blind    bool       // it is asked for leases, and not for entries
+	nearbyTo []*local[K, V]
+	written  []*remote[V]
+}
+
+// shared is what all views of a stack share.
+type shared[K comparable, V any] struct {
 	locals []*local[K, V]
 	remote []*remote[V]
-	leases *remote[V] // the farthest tier that leases, or nil
+	far    *remote[V] // the farthest tier, if that is not in this process
 	count  []*counters
+
+	tags      tags
+	names     *names[K, V] // where a key cannot be told from its string; else nil
+	key       func(K) string
+	parse     func(string) (K, bool)
+	news      News
+	deaf      func() // ends hearing; nil: it never began
+	heardOnce atomic.Bool
+	first     chan struct{} // closed when it first hears
+	hearing   atomic.Bool
+	changes   atomic.Uint64 // heard of
+	errands   *errands
 }
 
 // Config binds tiers to a cache's types.
-type Config[V any] struct {
+type Config[K comparable, V any] struct {
 	Codec  codec.Codec[V] // required
 	Schema uint32
 	Hooks  *Hooks // required
+
+	// Migrations read entries of other shapes. Each is of another one.
+	Migrations []Migration[V]
+
+	// Key and Parse turn keys into strings and back. Parse may be nil: then
+	// what is in memory is also kept by name.
+	Key   func(K) string
+	Parse func(string) (K, bool)
+
+	// News are the cache's ears.
+	News News
 }
 
 // counters of one remote tier.
 type counters struct {
-	Hits                                      striped.Counter
-	Misses, Errors, Corrupt, Foreign, Skipped atomic.Uint64
+	Hits                                                striped.Counter
+	Misses, Errors, Corrupt, Foreign, Migrated, Skipped atomic.Uint64
 }
 
 // Stats are the counts of one remote tier since it was made.
 type Stats struct {
-	Hits    uint64
-	Misses  uint64
-	Errors  uint64 // lookups that got no answer
-	Corrupt uint64 // entries that were damaged or could not be decoded; also misses
-	Foreign uint64 // entries of another key, codec or schema; also misses
-	Skipped uint64 // calls not made: breaker open or queue full
+	Hits     uint64
+	Misses   uint64
+	Errors   uint64 // lookups that got no answer
+	Corrupt  uint64 // entries that were damaged or could not be decoded; also misses
+	Foreign  uint64 // entries of another key, or of another codec or schema that no Migration could read; also misses
+	Migrated uint64 // entries of another codec or schema that a Migration has read
+	Skipped  uint64 // calls not made: breaker open or queue full
+
+	BreakerOpen bool // since its last call: the next one after BreakerOpen tries
+
+	// CoherenceMode is how changes by other processes are learned of, if the
+	// tiers nearer ask this one; else "", as of a store that tells nothing.
+	CoherenceMode backend.CoherenceMode
+	Changes       uint64 // that were told
 
 	WakeMode backend.WakeMode // how those who wait for a lease of this tier are woken; "": it does not lease
+}
+
+// LocalStats are those of one in-process tier.
+type LocalStats struct {
+	Counted bool   // its memory counts (see backend.Counted); else the rest is 0
+	Entries int    // right now
+	Evicted uint64 // entries dropped, or not taken in, for want of room
 }
 
 // Sub returns the counts since an earlier Stats of the same tier.
@@ -54,34 +105,128 @@ func (s *Stats) Sub(since *Stats) Stats {
 	d.Errors -= since.Errors
 	d.Corrupt -= since.Corrupt
 	d.Foreign -= since.Foreign
+	d.Migrated -= since.Migrated
 	d.Skipped -= since.Skipped
+	d.Changes -= since.Changes
 	return d
 }
 
 // NewStack binds tiers, nearest first. In-process tiers come before others.
-func NewStack[K comparable, V any](cfg Config[V], tiers ...Tier) (*Stack[K, V], error) {
+func NewStack[K comparable, V any](cfg Config[K, V], tiers ...Tier) (*Stack[K, V], error) {
 	if len(tiers) == 0 {
 		return nil, errors.New("tier: none given; pass tier.Local, tier.Remote or both")
 	}
-	s := &Stack[K, V]{}
+	old, err := migrations(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	s := &Stack[K, V]{shared: &shared[K, V]{news: cfg.News, key: cfg.Key, parse: cfg.Parse, first: make(chan struct{})}}
+	if cfg.Parse == nil {
+		s.names = newNames[K, V](cfg.Key)
+	}
+	if err := ordered(tiers); err != nil { // before anything runs that would have to be ended
+		return nil, err
+	}
 	for i, t := range tiers {
-		if err := t.validate(); err != nil {
-			return nil, err
-		}
 		if t.memory == nil {
-			s.addRemote(cfg, i+1, t)
+			s.addRemote(cfg, i+1, t).old = old
 			continue
 		}
-		if len(s.remote) > 0 {
-			return nil, errors.New("tier: a Local tier behind a Remote one would never be asked first; put it before")
-		}
-		s.locals = append(s.locals, newLocal[K, V](t.memory, t.local.MaxTTL))
-		s.near = s.locals[0]
+		s.locals = append(s.locals, newLocal(t.memory, t.local, i+1, &s.tags, s.names))
 	}
-	return s, nil
+	s.connect()
+	return s.Skip(0, 0), nil
 }
 
-func (s *Stack[K, V]) addRemote(cfg Config[V], index int, t Tier) {
+// ordered says what is wrong with the tiers or their order.
+func ordered(tiers []Tier) error {
+	remote := false
+	for _, t := range tiers {
+		if err := t.validate(); err != nil {
+			return err
+		}
+		if remote && t.memory != nil {
+			return errors.New("tier: a Local tier behind a Remote one would never be asked first; put it before")
+		}
+		remote = remote || t.memory == nil
+	}
+	return nil
+}
+
+// Tiers is a set of tiers, by their place: see [Nth].
+type Tiers uint64
+
+// Nth is the set of the tiers at these places, 1 the nearest. A place that no tier
+// has, below 1 or above their number, means none.
+func Nth(places ...int) (t Tiers) {
+	for _, p := range places {
+		if p >= 1 && p <= 64 {
+			t |= 1 << (p - 1)
+		}
+	}
+	return t
+}
+
+// Has reports whether the tier at a place is in the set.
+func (t Tiers) Has(place int) bool { return t>>(place-1)&1 != 0 }
+
+// Skip returns a view of the stack that passes some tiers by when it reads, and
+// some when it writes what was loaded or set. It leases only from a tier that it
+// writes. Deleting, expiring and tags concern all tiers in any view.
+func (s *Stack[K, V]) Skip(reads, writes Tiers) *Stack[K, V] {
+	v := &Stack[K, V]{shared: s.shared}
+	for i, l := range s.locals {
+		if !reads.Has(l.index) {
+			v.nearby = append(v.nearby, l)
+			if i == 0 {
+				v.near = l
+			}
+		}
+		if !writes.Has(l.index) {
+			v.nearbyTo = append(v.nearbyTo, l)
+		}
+	}
+	for _, r := range s.remote {
+		if !reads.Has(r.index) {
+			v.asked = append(v.asked, r)
+		}
+		if !writes.Has(r.index) {
+			v.written = append(v.written, r)
+		}
+		if r.leaser != nil && !writes.Has(r.index) {
+			v.leases, v.blind = r, reads.Has(r.index)
+		}
+	}
+	return v
+}
+
+// connect gives the farthest tier the abilities that only it is asked for.
+func (s *shared[K, V]) connect() {
+	if len(s.remote) == 0 {
+		return
+	}
+	far := s.remote[len(s.remote)-1]
+	s.far = far
+	if far.tagger, _ = far.store.(backend.Tagger); far.tagger == nil {
+		far.tagger, far.own = &tagger{store: far.store, clock: far.clock}, true
+	}
+	far.teller, _ = far.store.(backend.Invalidator)
+	if far.opts.Bus != nil {
+		far.teller, far.bus = far.opts.Bus, far.opts.Bus
+	}
+	for _, r := range s.remote {
+		r.tags, r.far = &s.tags, far
+	}
+	s.errands = newErrands(s.errand, func() {
+		for _, l := range s.listeners() {
+			l.flush()
+		}
+		s.distrust()
+	})
+	s.hear()
+}
+
+func (s *shared[K, V]) addRemote(cfg Config[K, V], index int, t Tier) *remote[V] {
 	r := &remote[V]{
 		index: index, store: t.store, codec: cfg.Codec, schema: cfg.Schema,
 		opts: t.remote, guard: newGuard(t.remote), hooks: cfg.Hooks, count: new(counters),
@@ -90,7 +235,7 @@ func (s *Stack[K, V]) addRemote(cfg Config[V], index int, t Tier) {
 	r.clock, _ = t.store.(backend.Clock)
 	r.swapper, _ = t.store.(backend.Swapper)
 	if leaser, ok := t.store.(backend.Leaser); ok && !t.remote.NoLease {
-		r.leaser, s.leases = leaser, r
+		r.leaser = leaser
 		r.multi, _ = t.store.(backend.MultiLeaser)
 		r.notifier, _ = t.store.(backend.Notifier)
 	}
@@ -99,6 +244,7 @@ func (s *Stack[K, V]) addRemote(cfg Config[V], index int, t Tier) {
 	}
 	s.remote = append(s.remote, r)
 	s.count = append(s.count, r.count)
+	return r
 }
 
 // Fresh returns the nearest tier's value if it is there and fresh. It does no
@@ -112,7 +258,7 @@ func (s *Stack[K, V]) Fresh(key K) (v V, ok bool) {
 
 // Local looks key up in the in-process tiers.
 func (s *Stack[K, V]) Local(key K) (e Entry[V], ok bool) {
-	for _, l := range s.locals {
+	for _, l := range s.nearby {
 		if e, ok = l.get(key); ok {
 			return e, true
 		}
@@ -136,20 +282,20 @@ func (s *Stack[K, V]) Claim(key K, d time.Duration) bool {
 
 // SetLocal writes e to the in-process tiers.
 func (s *Stack[K, V]) SetLocal(key K, e *Entry[V]) {
-	for _, l := range s.locals {
+	for _, l := range s.nearbyTo {
 		l.set(key, e)
 	}
 }
 
 // DeleteLocal removes key from the in-process tiers.
-func (s *Stack[K, V]) DeleteLocal(key K) {
+func (s *shared[K, V]) DeleteLocal(key K) {
 	for _, l := range s.locals {
 		l.delete(key)
 	}
 }
 
 // ExpireLocal makes key's entry stale in the in-process tiers.
-func (s *Stack[K, V]) ExpireLocal(key K) {
+func (s *shared[K, V]) ExpireLocal(key K) {
 	for _, l := range s.locals {
 		l.expire(key)
 	}
@@ -160,8 +306,8 @@ func (s *Stack[K, V]) ExpireLocal(key K) {
 // that is how a hit of tier index travels up.
 func (s *Stack[K, V]) SetRemote(ctx context.Context, key string, e *Entry[V], index int) error {
 	var errs []error
-	for i := len(s.remote) - 1; i >= 0; i-- {
-		if r := s.remote[i]; index <= 0 || r.index < index {
+	for i := len(s.written) - 1; i >= 0; i-- {
+		if r := s.written[i]; index <= 0 || r.index < index {
 			errs = append(errs, r.set(ctx, key, e))
 		}
 	}
@@ -170,7 +316,7 @@ func (s *Stack[K, V]) SetRemote(ctx context.Context, key string, e *Entry[V], in
 
 // DeleteRemote removes key from the tiers outside of this process, farthest
 // first, and joins their errors.
-func (s *Stack[K, V]) DeleteRemote(ctx context.Context, key string) error {
+func (s *shared[K, V]) DeleteRemote(ctx context.Context, key string) error {
 	var errs []error
 	for i := len(s.remote) - 1; i >= 0; i-- {
 		errs = append(errs, s.remote[i].delete(ctx, key))
@@ -180,7 +326,7 @@ func (s *Stack[K, V]) DeleteRemote(ctx context.Context, key string) error {
 
 // ExpireRemote makes key's entry stale in the tiers outside of this process,
 // farthest first, and joins their errors.
-func (s *Stack[K, V]) ExpireRemote(ctx context.Context, key string) error {
+func (s *shared[K, V]) ExpireRemote(ctx context.Context, key string) error {
 	var errs []error
 	for i := len(s.remote) - 1; i >= 0; i-- {
 		errs = append(errs, s.remote[i].expire(ctx, key))
@@ -189,21 +335,44 @@ func (s *Stack[K, V]) ExpireRemote(ctx context.Context, key string) error {
 }
 
 // Stats returns the counts of the remote tiers, nearest first.
-func (s *Stack[K, V]) Stats() []Stats {
+func (s *shared[K, V]) Stats() []Stats {
 	all := make([]Stats, len(s.count))
 	for i, c := range s.count {
 		all[i] = Stats{
 			Hits: c.Hits.Load(), Misses: c.Misses.Load(), Errors: c.Errors.Load(),
-			Corrupt: c.Corrupt.Load(), Foreign: c.Foreign.Load(), Skipped: c.Skipped.Load(),
-			WakeMode: s.remote[i].wakeMode(),
+			Corrupt: c.Corrupt.Load(), Foreign: c.Foreign.Load(), Migrated: c.Migrated.Load(), Skipped: c.Skipped.Load(),
+			WakeMode: s.remote[i].wakeMode(), BreakerOpen: s.remote[i].guard.brk.until.Load() != 0,
+		}
+		if s.remote[i] == s.far && s.deaf != nil {
+			all[i].CoherenceMode, all[i].Changes = s.far.teller.CoherenceMode(), s.changes.Load()
+		}
+	}
+	return all
+}
+
+// LocalStats returns the counts of the in-process tiers, nearest first.
+func (s *shared[K, V]) LocalStats() []LocalStats {
+	all := make([]LocalStats, len(s.locals))
+	for i, l := range s.locals {
+		if c, ok := l.memory.(backend.Counted); ok {
+			all[i] = LocalStats{Counted: true, Entries: c.Len(), Evicted: c.Evicted()}
 		}
 	}
 	return all
 }
 
 // Close closes all stores.
-func (s *Stack[K, V]) Close() error {
+func (s *shared[K, V]) Close() error {
 	var errs []error
+	if s.deaf != nil {
+		s.deaf()
+	}
+	if s.errands != nil {
+		s.errands.close()
+	}
+	if s.far != nil && s.far.bus != nil {
+		errs = append(errs, s.far.bus.Close())
+	}
 	for _, l := range s.locals {
 		errs = append(errs, l.memory.Close())
 	}

@@ -21,9 +21,22 @@ type Tier struct {
 // the defaults.
 type LocalOptions struct {
 	// MaxTTL caps the lifetime of an entry in this tier: with several
-	// replicas it bounds how long one serves what another has replaced.
+	// replicas it bounds how long one serves what another has replaced, where
+	// that is not told (see backend.Invalidator) or its news is cut off.
 	// Defaults to no cap.
 	MaxTTL time.Duration
+
+	// MaxDeaf is for how long entries are served while the connection on which
+	// changes by other processes are told is gone: after that, what was there
+	// before is dropped, and what is loaded meanwhile lives no longer. What is
+	// short makes an outage of the server one of the source: each process then
+	// loads each key once in that time. Defaults to no limit: MaxTTL or the
+	// entry's own lifetime is the bound. In any case all that was there is
+	// dropped when the connection is back.
+	MaxDeaf time.Duration
+
+	// NoInvalidation does without news of changes by other processes.
+	NoInvalidation bool
 }
 
 // Local describes a tier in this process's memory. The cache closes m; give
@@ -58,6 +71,11 @@ type RemoteOptions struct {
 	// MaxTTL caps the lifetime of an entry in this tier. Defaults to no cap.
 	MaxTTL time.Duration
 
+	// Bus tells this process of changes by others, and others of its own, if the
+	// store itself does not (see backend.Invalidator). The cache closes it.
+	// Only the farthest tier's is used.
+	Bus backend.Bus
+
 	// NoLease makes the cache load without asking this store who may, even if
 	// it leases. Each process then loads for itself.
 	NoLease bool
@@ -82,6 +100,8 @@ func (t Tier) validate() error {
 		return errors.New("tier: has no store; make it with Local or Remote and a store that is not nil")
 	case t.local.MaxTTL < 0:
 		return fmt.Errorf("tier: LocalOptions.MaxTTL: must not be negative, is %v", t.local.MaxTTL)
+	case t.local.MaxDeaf < 0:
+		return fmt.Errorf("tier: LocalOptions.MaxDeaf: must not be negative, is %v", t.local.MaxDeaf)
 	case t.memory != nil:
 		return nil
 	case t.remote.Budget < 0:
@@ -108,6 +128,23 @@ type Entry[V any] struct {
 
 	Fence uint64        // of the lease under which it was loaded; 0: none
 	Cost  time.Duration // that its load took; 0: it was set
+
+	// AsOf is the stamp that its data are as of, by the store's time: its fence,
+	// or that of a Set. 0: not known. Begun is when its load, its read or its
+	// Set began here ([Stack.Instant]); 0: now. Both say what a stamp of a tag means
+	// for it.
+	AsOf  uint64
+	Begun int64
+
+	// Unshared says that the farthest tier could not be given it. If all that is
+	// in memory was dropped while it was loaded, it is kept all the same, for a
+	// second: what was missed could concern it, but an outage must not cost each
+	// process a load for each caller.
+	Unshared bool
+
+	// ID tells what the farthest tier holds of it from all else that it may hold
+	// under the key; 0: not known. A message that names it is of no news.
+	ID uint64
 
 	Meta *Meta // what few entries have; nil: none of it
 }

@@ -58,7 +58,7 @@ func newStack(t *testing.T, hooks *tier.Hooks, tiers ...tier.Tier) *tier.Stack[s
 	if hooks == nil {
 		hooks = &tier.Hooks{}
 	}
-	s, err := tier.NewStack[string](tier.Config[string]{Codec: codec.String(), Hooks: hooks}, tiers...)
+	s, err := tier.NewStack(tier.Config[string, string]{Key: func(s string) string { return s }, Codec: codec.String(), Hooks: hooks}, tiers...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,6 +179,9 @@ func TestBreaker(t *testing.T) {
 				t.Fatalf("Look = %v, want ErrUnavailable", err)
 			}
 		}
+		if !s.Stats()[0].BreakerOpen {
+			t.Error("Stats do not say that the breaker is open")
+		}
 		if st.gets != 5 || skipped != 5 || !slices.Equal(changes, []bool{true}) {
 			t.Errorf("%d calls, %d skipped, changes %v; want 5, 5 and open", st.gets, skipped, changes)
 		}
@@ -194,6 +197,9 @@ func TestBreaker(t *testing.T) {
 		time.Sleep(time.Second)
 		if err := ask(); err != nil || !slices.Equal(changes, []bool{true, false}) {
 			t.Errorf("Look = %v, changes %v; want it closed again", err, changes)
+		}
+		if s.Stats()[0].BreakerOpen {
+			t.Error("Stats say that the breaker is open still")
 		}
 	})
 }
@@ -252,7 +258,7 @@ func TestCallsInFlightAreBounded(t *testing.T) {
 
 func TestPanickingCodecIsAMiss(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, err := tier.NewStack[string](tier.Config[string]{Codec: bomb{}, Hooks: &tier.Hooks{}}, tier.Remote(newStore(), nil))
+		s, err := tier.NewStack(tier.Config[string, string]{Key: func(s string) string { return s }, Codec: bomb{}, Hooks: &tier.Hooks{}}, tier.Remote(newStore(), nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -288,7 +294,7 @@ func (bomb) Decode([]byte) (string, error) { panic("boom") }
 func TestKeyedCodec(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		st := newStore()
-		s, err := tier.NewStack[string](tier.Config[string]{Codec: bound{}, Hooks: &tier.Hooks{}}, tier.Remote(st, nil))
+		s, err := tier.NewStack(tier.Config[string, string]{Key: func(s string) string { return s }, Codec: bound{}, Hooks: &tier.Hooks{}}, tier.Remote(st, nil))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -41,6 +41,14 @@ type StoreHarness struct {
 	Multi bool
 	Swaps bool
 
+	// Peer returns a store as another process would have it, on the same entries
+	// as s, which New has made, to be closed with tb.Cleanup. Set it if the store
+	// implements backend.Invalidator: what the peer changes must then be told.
+	Peer func(tb testing.TB, s backend.Store) backend.Store
+
+	// Tags says that the store implements backend.Tagger.
+	Tags bool
+
 	// Patience is for how long the kit listens for a wake-up that must not
 	// come. Where wake-ups take real time, give them more than that. Defaults
 	// to 100 ms.
@@ -78,6 +86,12 @@ func (h StoreHarness) cases() []kit.Case[StoreHarness] {
 	if h.Swaps && h.Wakes {
 		cases = append(cases, swapWakeCases...)
 	}
+	if h.Peer != nil {
+		cases = append(cases, tellCases...)
+	}
+	if h.Tags {
+		cases = append(cases, tagCases...)
+	}
 	if h.Clock {
 		cases = append(cases, clockCases...)
 	}
@@ -108,27 +122,65 @@ func get(t *kit.T, s backend.Store, key, want string) {
 	t.Helper()
 	v, err := s.Get(t.Context(), key)
 	if err != nil || string(v) != want {
-		t.Errorf("Get = %.40q, %v, want %.40q, nil", v, err, want)
+		t.Errorf("Get(%.40q) = %.40q, %v, want %.40q, nil", key, v, err, want)
 	}
 }
 
 func miss(t *kit.T, s backend.Store, key string) {
 	t.Helper()
-	if v, err := s.Get(t.Context(), key); err != backend.ErrMiss { //nolint:errorlint // bare, the rule says
-		t.Errorf("Get = %.40q, %v, want backend.ErrMiss, bare", v, err)
+	v, err := s.Get(t.Context(), key)
+	switch {
+	case err == backend.ErrMiss: //nolint:errorlint // bare, the rule says
+	case err == nil && len(v) == 0:
+		t.Errorf("Get(%.40q) = %q, <nil>, want backend.ErrMiss: a value of no bytes is a value", key, v)
+	case errors.Is(err, backend.ErrMiss):
+		t.Errorf("Get(%.40q) = %v, want backend.ErrMiss itself, not an error that wraps it", key, err)
+	default:
+		t.Errorf("Get(%.40q) = %.40q, %v, want backend.ErrMiss", key, v, err)
 	}
 }
 
 func set(t *kit.T, s backend.Store, key, value string) {
 	t.Helper()
-	t.Must(s.Set(t.Context(), key, []byte(value), long))
+	setFor(t, s, key, []byte(value), long)
+}
+
+// setFor ends the case if Set fails.
+func setFor(t *kit.T, s backend.Store, key string, value []byte, ttl time.Duration) {
+	t.Helper()
+	if err := s.Set(t.Context(), key, value, ttl); err != nil {
+		t.Fatalf("Set(%.40q, %d bytes, ttl %v) = %v, want nil", key, len(value), ttl, err)
+	}
+}
+
+// del ends the case if Delete fails.
+func del(t *kit.T, s backend.Store, keys ...string) {
+	t.Helper()
+	if err := s.Delete(t.Context(), keys...); err != nil {
+		t.Fatalf("Delete(%.40q) = %v, want nil", keys, err)
+	}
 }
 
 // refused fails if err is nil or a miss.
 func refused(t *kit.T, what string, err error) {
 	t.Helper()
 	if err == nil || errors.Is(err, backend.ErrMiss) {
-		t.Errorf("%s = %v, want an error", what, err)
+		t.Errorf("%s = %v, want an error that is no miss", what, err)
+	}
+}
+
+// ended is refused for a context that has ended, closed after Close.
+func ended(t *kit.T, call string, err error) {
+	t.Helper()
+	if err == nil || errors.Is(err, backend.ErrMiss) {
+		t.Errorf("%s with a context that has ended = %v, want an error that is no miss: ctx.Err(), say", call, err)
+	}
+}
+
+func closed(t *kit.T, call string, err error) {
+	t.Helper()
+	if err == nil || errors.Is(err, backend.ErrMiss) {
+		t.Errorf("%s after Close = %v, want an error that is no miss, such as backend.ErrClosed", call, err)
 	}
 }
 
@@ -149,6 +201,9 @@ var clockCases = kit.Rules(
 			// An estimate may be sampled again only now and then.
 			if a < 946684800e6 || b < a {
 				t.Errorf("Now = %d and later %d, want microseconds since 1970 that do not go back", a, b)
+			}
+			if off := time.Since(time.UnixMicro(b)); off.Abs() > 24*time.Hour {
+				t.Errorf("Now is %v away from this machine's clock, want microseconds since 1970", off)
 			}
 		},
 	},

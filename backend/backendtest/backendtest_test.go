@@ -20,6 +20,9 @@ func storeHarness(wrap func(*memstore.Store) backend.Store) StoreHarness {
 	return StoreHarness{
 		New:    func(testing.TB) backend.Store { return wrap(memstore.NewStore()) },
 		Leases: true, Clock: true, Wakes: true, Multi: true, Swaps: true, Bubble: true,
+		Tags: true, Peer: func(_ testing.TB, s backend.Store) backend.Store {
+			return s.(interface{ Peer() *memstore.Store }).Peer() //nolint:forcetypeassert // wrap embeds one
+		},
 	}
 }
 
@@ -29,7 +32,7 @@ func TestReferenceStorePasses(t *testing.T) {
 
 func TestReferenceMemoryPasses(t *testing.T) {
 	RunMemory(t, MemoryHarness{
-		New: func(testing.TB) backend.Memory { return memstore.NewMemory(1000) }, Capacity: 1000, Bubble: true,
+		New: func(testing.TB) backend.Memory { return memstore.NewMemory(1000) }, Capacity: 1000, Ranges: true, Bubble: true, Counted: true,
 	})
 }
 
@@ -48,6 +51,11 @@ type broken struct {
 	swap    func(ctx context.Context, key string, old, v []byte, ttl time.Duration) (bool, error)
 	leases  func(ctx context.Context, asks []backend.LeaseAsk) []backend.LeaseAnswer
 	commits func(ctx context.Context, asks []backend.CommitAsk) []backend.CommitAnswer
+	tells   func(what backend.Interest, on func(backend.Invalidation)) (stop func())
+	mode    backend.CoherenceMode
+	stamp   func(ctx context.Context, expire bool, tags ...string) (uint64, error)
+	stamps  func(ctx context.Context, tags ...string) ([]backend.TagStamp, error)
+	asOf    func(ctx context.Context) (uint64, error)
 }
 
 func (b *broken) Get(ctx context.Context, key string) ([]byte, error) {
@@ -165,7 +173,7 @@ func breakStores(t *testing.T, all map[string]breakage) {
 
 // wrong is a memory with one thing wrong.
 type wrong struct {
-	*memstore.Memory
+	backend.Memory
 	get func(hash uint64) backend.Node
 	set func(hash uint64, n backend.Node, cost int64, ttl time.Duration)
 	del func(hash uint64)
@@ -221,8 +229,9 @@ func TestBrokenMemoriesFail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := MemoryHarness{Capacity: 1000, New: func(testing.TB) backend.Memory {
-				w := &wrong{Memory: memstore.NewMemory(1000)}
-				tc.wreck(w, w.Memory)
+				m := memstore.NewMemory(1000)
+				w := &wrong{Memory: m}
+				tc.wreck(w, m)
 				return w
 			}}
 			if got := kit.Failed(t, h, memoryCases); !slices.Equal(sorted(got), tc.fails) {
@@ -231,9 +240,53 @@ func TestBrokenMemoriesFail(t *testing.T) {
 		})
 	}
 	t.Run("unbounded", func(t *testing.T) {
-		h := MemoryHarness{Capacity: 1000, New: func(testing.TB) backend.Memory { return memstore.NewMemory(1 << 40) }}
+		h := MemoryHarness{Capacity: 1000, New: func(testing.TB) backend.Memory { return &wrong{Memory: memstore.NewMemory(1 << 40)} }}
 		if got := kit.Failed(t, h, memoryCases); !slices.Equal(got, []string{"memory/bounded"}) {
 			t.Errorf("fails %q, want memory/bounded", got)
+		}
+	})
+}
+
+// miscounts is a memory that counts its nodes wrongly.
+type miscounts struct {
+	*memstore.Memory
+	held func() int
+	gone func() uint64
+}
+
+func (m *miscounts) Len() int        { return m.held() }
+func (m *miscounts) Evicted() uint64 { return m.gone() }
+
+func TestWrongCountsFail(t *testing.T) {
+	for name, wreck := range map[string]func(w *miscounts){
+		"does not count what it holds": func(w *miscounts) { w.held = func() int { return 0 } },
+		"does not count evictions":     func(w *miscounts) { w.gone = func() uint64 { return 0 } },
+		"counts what was never there":  func(w *miscounts) { w.held = func() int { return w.Memory.Len() + 1 } },
+		"counts the deleted": func(w *miscounts) {
+			most := 0
+			w.held = func() int { most = max(most, w.Memory.Len()); return most }
+		},
+		"counts the expired": func(w *miscounts) { w.gone = func() uint64 { return 2 * w.Memory.Evicted() } },
+		"falls": func(w *miscounts) {
+			w.gone = func() uint64 { return w.Memory.Evicted() * uint64(min(1, w.Memory.Len())) }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := MemoryHarness{Capacity: 1000, Counted: true, New: func(testing.TB) backend.Memory {
+				m := memstore.NewMemory(1000)
+				w := &miscounts{Memory: m, held: m.Len, gone: m.Evicted}
+				wreck(w)
+				return w
+			}}
+			if got := kit.Failed(t, h, memoryCases); !slices.Equal(got, []string{"memory/counted"}) {
+				t.Errorf("fails %q, want memory/counted", got)
+			}
+		})
+	}
+	t.Run("does not count, and says it does", func(t *testing.T) {
+		h := MemoryHarness{Capacity: 1000, Counted: true, New: func(testing.TB) backend.Memory { return &wrong{Memory: memstore.NewMemory(1000)} }}
+		if got := kit.Failed(t, h, memoryCases); !slices.Equal(got, []string{"memory/counted"}) {
+			t.Errorf("fails %q, want memory/counted", got)
 		}
 	})
 }

@@ -157,7 +157,7 @@ func TestBrokenStoresFail(t *testing.T) {
 				return r, err
 			}
 		}},
-		"ignores Rejected": {[]string{"lease/rejected", "lease/failure-set", "swap/lease", "wake/swap"}, func(b *broken, s *memstore.Store) {
+		"ignores Rejected": {[]string{"lease/rejected", "lease/failure-set", "swap/lease", "tell/written", "wake/swap"}, func(b *broken, s *memstore.Store) {
 			b.lease = func(ctx context.Context, key string, req backend.LeaseRequest) (backend.LeaseReply, error) {
 				req.Rejected = nil
 				return s.Lease(ctx, key, req)

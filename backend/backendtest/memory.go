@@ -19,18 +19,32 @@ type MemoryHarness struct {
 	// Capacity is how many entries it has room for. Required; 1000 is plenty.
 	Capacity int
 
+	// Ranges says that it implements backend.Ranger.
+	Ranges bool
+
 	// Bubble runs each case in a testing/synctest bubble.
 	Bubble bool
 
 	// Settle waits until writes have been applied, where that is later than
 	// the write's return. Only the bound on memory is checked after it.
 	Settle func(m backend.Memory)
+
+	// Counted says that it is a [backend.Counted].
+	Counted bool
 }
 
 // RunMemory runs the kit.
 func RunMemory(t *testing.T, h MemoryHarness) {
 	t.Helper()
-	kit.Run(t, h, h.Bubble, memoryCases)
+	kit.Run(t, h, h.Bubble, h.cases())
+}
+
+func (h MemoryHarness) cases() []kit.Case[MemoryHarness] {
+	cases := append([]kit.Case[MemoryHarness]{}, memoryCases...)
+	if h.Ranges {
+		cases = append(cases, rangeCases...)
+	}
+	return cases
 }
 
 // entry is the kit's node.
@@ -139,6 +153,11 @@ var memoryCases = kit.Rules(
 		},
 	},
 	kit.Case[MemoryHarness]{
+		Name: "memory/counted",
+		Rule: "Len is what is held, and Evicted what went for want of room; a node that was deleted, replaced or expired did not",
+		Run:  counted,
+	},
+	kit.Case[MemoryHarness]{
 		Name: "memory/no-alloc",
 		Rule: "Get allocates nothing",
 		Run: func(t *kit.T, h MemoryHarness) {
@@ -179,6 +198,62 @@ func i64(b bool) int64 {
 		return 1
 	}
 	return 0
+}
+
+func counted(t *kit.T, h MemoryHarness) {
+	m := h.New(t.TB)
+	c, ok := m.(backend.Counted)
+	if ok != h.Counted {
+		t.Fatalf("it is a backend.Counted: %t, and MemoryHarness.Counted: %t", ok, h.Counted)
+	}
+	if !ok {
+		return
+	}
+	settle := func() {
+		if h.Settle != nil {
+			h.Settle(m)
+		}
+	}
+	half := h.Capacity / 2
+	for i := range half {
+		put(m, spread(i), i)
+		if i%100 == 0 {
+			settle()
+		}
+	}
+	settle()
+	if n, gone := c.Len(), c.Evicted(); n+int(gone) != half || n < half/2 {
+		t.Errorf("Len = %d and Evicted = %d after %d Sets with room for %d", n, gone, half, h.Capacity)
+	}
+	before := c.Evicted()
+	for i := range half {
+		put(m, spread(i), i)
+		m.Delete(spread(i))
+		if i%100 == 0 {
+			settle()
+		}
+	}
+	settle()
+	if n, gone := c.Len(), c.Evicted()-before; n != 0 || gone != 0 {
+		t.Errorf("Len = %d and Evicted rose by %d after all were replaced and deleted", n, gone)
+	}
+	for i := range 4 * h.Capacity {
+		e := put(m, spread(i), i)
+		e.expired.Store(i < h.Capacity)
+		if i%100 == 0 {
+			settle()
+		}
+	}
+	settle()
+	n, gone := c.Len(), int(c.Evicted()-before)
+	if n > h.Capacity || gone < 2*h.Capacity || gone > 4*h.Capacity-n {
+		t.Errorf("Len = %d and Evicted rose by %d after %d Sets, a quarter of them of what had expired, with room for %d",
+			n, gone, 4*h.Capacity, h.Capacity)
+	}
+	_ = m.Close()
+	if n, after := c.Len(), int(c.Evicted()-before); n != 0 || after != gone {
+		t.Errorf("Len = %d and Evicted rose by %d on Close", n, after-gone)
+	}
 }
 
 func deleted(t *kit.T, h MemoryHarness) {

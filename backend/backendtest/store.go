@@ -55,7 +55,9 @@ var storeCases = kit.Rules(
 			s := h.New(t.TB)
 			set(t, s, "k", "value")
 			v, err := s.Get(t.Context(), "k")
-			t.Must(err)
+			if err != nil {
+				t.Fatalf("Get(\"k\") = %v, want what was set", err)
+			}
 			clear(v)
 			get(t, s, "k", "value")
 		},
@@ -66,7 +68,7 @@ var storeCases = kit.Rules(
 		Run: func(t *kit.T, h StoreHarness) {
 			s := h.New(t.TB)
 			v := []byte("value")
-			t.Must(s.Set(t.Context(), "k", v, long))
+			setFor(t, s, "k", v, long)
 			clear(v)
 			get(t, s, "k", "value")
 		},
@@ -79,12 +81,12 @@ var storeCases = kit.Rules(
 			for _, k := range []string{"a", "b", "c"} {
 				set(t, s, k, k)
 			}
-			t.Must(s.Delete(t.Context(), "a", "absent", "b"))
+			del(t, s, "a", "absent", "b")
 			miss(t, s, "a")
 			miss(t, s, "b")
 			get(t, s, "c", "c")
-			t.Must(s.Delete(t.Context()))
-			t.Must(s.Delete(t.Context(), "a"))
+			del(t, s)
+			del(t, s, "a")
 		},
 	},
 	kit.Case[StoreHarness]{
@@ -92,7 +94,7 @@ var storeCases = kit.Rules(
 		Rule: "a value is there until its ttl is over, and not after",
 		Run: func(t *kit.T, h StoreHarness) {
 			s, ttl := h.New(t.TB), h.lifetime()
-			t.Must(s.Set(t.Context(), "k", []byte("v"), ttl))
+			setFor(t, s, "k", []byte("v"), ttl)
 			get(t, s, "k", "v")
 			h.pass(ttl / 5)
 			get(t, s, "k", "v")
@@ -105,8 +107,8 @@ var storeCases = kit.Rules(
 		Rule: "Set replaces the ttl together with the value",
 		Run: func(t *kit.T, h StoreHarness) {
 			s, ttl := h.New(t.TB), h.lifetime()
-			t.Must(s.Set(t.Context(), "k", []byte("old"), ttl))
-			t.Must(s.Set(t.Context(), "k", []byte("new"), long))
+			setFor(t, s, "k", []byte("old"), ttl)
+			setFor(t, s, "k", []byte("new"), long)
 			h.pass(ttl + ttl/5)
 			get(t, s, "k", "new")
 		},
@@ -116,7 +118,7 @@ var storeCases = kit.Rules(
 		Rule: "a ttl below the place's unit is rounded up to one: no error, and no eternal life",
 		Run: func(t *kit.T, h StoreHarness) {
 			s := h.New(t.TB)
-			t.Must(s.Set(t.Context(), "k", []byte("v"), time.Nanosecond))
+			setFor(t, s, "k", []byte("v"), time.Nanosecond)
 			h.pass(2 * h.lifetime())
 			miss(t, s, "k")
 		},
@@ -128,9 +130,9 @@ var storeCases = kit.Rules(
 			s := h.New(t.TB)
 			set(t, s, "k", "v")
 			_, err := s.Get(canceled(t), "k")
-			refused(t, "Get", err)
-			refused(t, "Set", s.Set(canceled(t), "k", []byte("w"), long))
-			refused(t, "Delete", s.Delete(canceled(t), "k"))
+			ended(t, "Get", err)
+			ended(t, "Set", s.Set(canceled(t), "k", []byte("w"), long))
+			ended(t, "Delete", s.Delete(canceled(t), "k"))
 			get(t, s, "k", "v")
 		},
 	},
@@ -151,9 +153,9 @@ var storeCases = kit.Rules(
 				}
 			}
 			_, err := s.Get(t.Context(), "k")
-			refused(t, "Get after Close", err)
-			refused(t, "Set after Close", s.Set(t.Context(), "k", nil, long))
-			refused(t, "Delete after Close", s.Delete(t.Context(), "k"))
+			closed(t, "Get", err)
+			closed(t, "Set", s.Set(t.Context(), "k", nil, long))
+			closed(t, "Delete", s.Delete(t.Context(), "k"))
 		},
 	},
 )
@@ -167,10 +169,10 @@ func concurrent(t *kit.T, h StoreHarness) {
 				key := fmt.Sprint("k", (g+i)%5)
 				want := []byte(key + strings.Repeat(".", 100))
 				if err := s.Set(t.Context(), key, want, long); err != nil {
-					t.Errorf("Set = %v", err)
+					t.Errorf("Set(%q) = %v, want nil", key, err)
 				}
 				if v, err := s.Get(t.Context(), key); err == nil && !bytes.Equal(v, want) {
-					t.Errorf("Get(%s) = %.20q", key, v)
+					t.Errorf("Get(%q) = %.20q, want the value of that key, %.20q", key, v, want)
 				}
 				if i%10 == 0 {
 					_ = s.Delete(t.Context(), key)

@@ -5,11 +5,23 @@
 //	users, err := cache.New(loadUser, nil,
 //		tier.Local(memory, nil), tier.Remote(disk, nil), tier.Remote(shared, nil))
 //
-// One store at a time has the file; each process of a host needs its own. It
-// leases nothing: a cache whose farthest tier is a file loads once a process.
-// The file is not encrypted (codec/aead is for that), and it must lie on a disk
-// of this machine: the file is mapped into memory, and a network file system
-// that hangs would stop more than its caller.
+// # What it is for
+//
+// A service that restarts and does not want to begin cold, or whose entries
+// exceed its memory, at microseconds a read.
+//
+// # Limits
+//
+// One store at a time has the file; each process of a host needs its own. An
+// entry is at most a 128th of Options.MaxBytes. The file is not encrypted
+// (codec/aead is for that), and it must lie on a disk of this machine: the file
+// is mapped into memory, and a network file system that hangs would stop more
+// than its caller.
+//
+// # Stampede protection there
+//
+// The file leases nothing, as nobody else has it: a cache whose farthest tier it
+// is loads once a process. With a shared store behind it that one's leases hold.
 //
 // # What survives
 //
@@ -25,6 +37,12 @@
 // whose checksum does not match is dropped. Options.Warn hears of both. The
 // wall clock decides when an entry that an earlier process wrote expires; one
 // that a clock set back says is of the future is a miss.
+//
+// cache.Cache.Save is the other way to survive a restart: a file of what memory
+// holds, hottest first, that costs nothing between two Saves, is as old as the last
+// of them, and fills memory before the first read. This store is always up to date,
+// also after a kill, and larger than memory, but each key's first read goes through
+// it. They combine: a Save of keys alone says what to bring up from here.
 //
 // # Settings
 //

@@ -69,7 +69,7 @@ func (s *Store) revoke(key string, n backend.Notice) wakes {
 func (s *Store) end(key string, n backend.Notice) (w wakes) {
 	if s.leases[key].watched {
 		for x := range s.watches[key] {
-			w = append(w, waking{x.wake, n})
+			w = append(w, waking{wake: x.wake, notice: n})
 		}
 	}
 	delete(s.leases, key)
@@ -104,8 +104,7 @@ func (s *Store) lease(key string, req backend.LeaseRequest, now time.Time) (r ba
 		r.Since, r.Remaining = now.Sub(l.since), l.until.Sub(now)
 		return r
 	case !held:
-		s.fence++
-		l = lease{LeaseRequest: req, fence: s.fence, since: now}
+		l = lease{LeaseRequest: req, fence: s.next(now), since: now}
 	}
 	l.until = now.Add(req.TTL)
 	s.leases[key] = l
@@ -119,9 +118,13 @@ func (s *Store) Commit(ctx context.Context, key, token string, data []byte, ttl 
 	defer func() { wakes.do() }() // without the mutex: a wake may call its stop
 	err = s.do(ctx, func(now time.Time) {
 		if s.owns(key, token, now) {
+			_, replaced := s.live(key, now)
 			s.put(key, data, now.Add(ttl))
 			delete(s.rows, key)
 			wakes, ok = s.end(key, small(data)), true
+			if replaced { // else nobody has anything older
+				wakes = append(wakes, s.changed(key, data)...)
+			}
 			return
 		}
 		there, found := s.live(key, now)

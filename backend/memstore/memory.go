@@ -16,6 +16,7 @@ type Memory struct {
 	used     int64
 	byHash   map[uint64]*list.Element
 	order    *list.List // of *item; front: most recently used
+	evicted  uint64
 	closed   bool
 }
 
@@ -25,7 +26,11 @@ type item struct {
 	cost int64
 }
 
-var _ backend.Memory = (*Memory)(nil)
+var (
+	_ backend.Memory  = (*Memory)(nil)
+	_ backend.Counted = (*Memory)(nil)
+	_ backend.Ranger  = (*Memory)(nil)
+)
 
 // NewMemory returns an empty memory for entries of that total cost, at least 1.
 func NewMemory(capacity int64) *Memory {
@@ -58,7 +63,11 @@ func (m *Memory) Set(hash uint64, n backend.Node, cost int64, _ time.Duration) {
 	m.used += it.cost
 	m.byHash[hash] = m.order.PushFront(it)
 	for m.used > m.capacity {
-		m.remove(m.victim(), nil)
+		e := m.victim()
+		if !e.Value.(*item).node.Expired() { //nolint:forcetypeassert // only items are put in
+			m.evicted++
+		}
+		m.remove(e, nil)
 	}
 }
 
@@ -94,6 +103,35 @@ func (m *Memory) Delete(hash uint64) {
 	if e, ok := m.byHash[hash]; ok {
 		m.remove(e, nil)
 	}
+}
+
+// Range implements backend.Ranger. It copies the list of what there is first.
+func (m *Memory) Range(yield func(backend.Node) bool) {
+	m.mu.Lock()
+	nodes := make([]backend.Node, 0, m.order.Len())
+	for e := m.order.Front(); e != nil; e = e.Next() {
+		nodes = append(nodes, e.Value.(*item).node) //nolint:forcetypeassert // only items are put in
+	}
+	m.mu.Unlock()
+	for _, n := range nodes {
+		if !n.Dead() && !yield(n) {
+			return
+		}
+	}
+}
+
+// Len implements backend.Counted.
+func (m *Memory) Len() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.order.Len()
+}
+
+// Evicted implements backend.Counted.
+func (m *Memory) Evicted() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.evicted
 }
 
 // Close implements backend.Memory.

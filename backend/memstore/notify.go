@@ -11,10 +11,17 @@ type wakes []waking
 type waking struct {
 	wake   func(backend.Notice)
 	notice backend.Notice
+
+	hearer *hearer // to be told of change, if not nil
+	change backend.Invalidation
 }
 
 func (w wakes) do() {
 	for _, x := range w {
+		if x.hearer != nil {
+			x.hearer.tell(x.change)
+			continue
+		}
 		if n := x.notice; n.Value != nil { // each its own
 			x.notice.Value = append([]byte{}, n.Value...)
 		}

@@ -1,6 +1,3 @@
-// Package memstore has the reference stores: small, obviously right, and what
-// the conformance kit and other tests are measured with. They serve a program
-// of one process as well; for speed take backend/ristrettostore.
 package memstore
 
 import (
@@ -16,13 +13,21 @@ import (
 // forgets before a ttl is over: expired entries are dropped when their key is
 // next used.
 type Store struct {
+	*data
+	closed bool // guarded by data.mu
+}
+
+// data is what a store and its peers share.
+type data struct {
 	mu      sync.Mutex
-	closed  bool
+	open    int // stores that are not closed
 	values  map[string]value
 	leases  map[string]lease
 	rows    map[string]row
-	fence   uint64 // of all keys: rising for each is all that is promised
+	stamp   uint64 // the last fence or stamp of a tag, whatever key it was for
+	tags    map[string]backend.TagStamp
 	watches map[string]map[*watch]struct{}
+	hearers map[*hearer]struct{}
 }
 
 type value struct {
@@ -38,10 +43,27 @@ var (
 
 // NewStore returns an empty store.
 func NewStore() *Store {
-	return &Store{
+	return &Store{data: &data{
+		open:   1,
 		values: make(map[string]value), leases: make(map[string]lease), rows: make(map[string]row),
-		watches: make(map[string]map[*watch]struct{}),
-	}
+		tags:    make(map[string]backend.TagStamp),
+		watches: make(map[string]map[*watch]struct{}), hearers: make(map[*hearer]struct{}),
+	}}
+}
+
+// Peer returns another store on the same entries, as another process would have
+// it: it is told of what s changes, and s of what it changes.
+func (s *Store) Peer() *Store {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open++
+	return &Store{data: s.data}
+}
+
+// next returns a stamp greater than all before it.
+func (d *data) next(now time.Time) uint64 {
+	d.stamp = max(d.stamp+1, uint64(max(now.UnixMicro(), 0)))
+	return d.stamp
 }
 
 // do runs an operation under the mutex, unless ctx has ended or the store is
@@ -88,7 +110,7 @@ func (s *Store) Set(ctx context.Context, key string, data []byte, ttl time.Durat
 	defer func() { wakes.do() }() // without the mutex: a wake may call its stop
 	return s.do(ctx, func(now time.Time) {
 		s.put(key, data, now.Add(ttl))
-		wakes = s.revoke(key, small(data))
+		wakes = append(s.revoke(key, small(data)), s.changed(key, data)...)
 	})
 }
 
@@ -104,7 +126,7 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	return s.do(ctx, func(time.Time) {
 		for _, key := range keys {
 			delete(s.values, key)
-			wakes = append(wakes, s.revoke(key, backend.Notice{})...)
+			wakes = append(append(wakes, s.revoke(key, backend.Notice{})...), s.changed(key, nil)...)
 		}
 	})
 }
@@ -118,7 +140,7 @@ func (s *Store) Swap(ctx context.Context, key string, old, data []byte, ttl time
 		switch {
 		case found && bytes.HasPrefix(there, old):
 			s.put(key, data, now.Add(ttl))
-			wakes, ok = s.revoke(key, backend.Notice{}), true
+			wakes, ok = append(s.revoke(key, backend.Notice{}), s.changed(key, data)...), true
 		case found && bytes.Equal(there, data): // a repetition
 			ok = true
 		}
@@ -126,14 +148,20 @@ func (s *Store) Swap(ctx context.Context, key string, old, data []byte, ttl time
 	return ok, err
 }
 
-// Close implements backend.Store.
+// Close implements backend.Store. The entries go with the last peer.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
 	s.closed = true
-	clear(s.values)
-	clear(s.leases)
-	clear(s.rows)
+	if s.open--; s.open == 0 {
+		clear(s.values)
+		clear(s.leases)
+		clear(s.rows)
+		clear(s.tags)
+	}
 	return nil
 }
 

@@ -35,7 +35,7 @@ func TestConformance(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			backendtest.RunMemory(t, backendtest.MemoryHarness{
 				New:      func(tb testing.TB) backend.Memory { return open(tb, 1000) },
-				Capacity: 1000, Settle: settle, Bubble: bubble,
+				Capacity: 1000, Ranges: true, Settle: settle, Bubble: bubble, Counted: true,
 			})
 		})
 	}

@@ -63,7 +63,9 @@ func (s *Store) put(hash uint64, w write) {
 	// No TTL: with one, ristretto reads the clock at every Get.
 	if !s.cache.Set(hash, w.node, w.cost) {
 		s.cache.Wait() // its buffer was full
-		s.cache.Set(hash, w.node, w.cost)
+		if !s.cache.Set(hash, w.node, w.cost) {
+			s.went(w.node)
+		}
 	}
 	s.expiry.add(hash, w.until)
 }

@@ -1,15 +1,3 @@
-// Package ristrettostore is the default in-process store: ristretto, wrapped
-// so that what surprises its users cannot reach ours.
-//
-//	memory, err := ristrettostore.New(nil)
-//	users, err := cache.New(loadUser, nil, tier.Local(memory, nil))
-//
-// Ristretto applies writes late, keeps the older of two quick writes of a new
-// key, may bring a deleted value back, drops writes under load and panics when
-// Close races with a write (measured with v2.4.2). Here all writes go through
-// a small overlay, which reads see at once, and one goroutine that feeds
-// ristretto from it, in batches. What is left is what a cache may do: an entry
-// that ristretto does not admit is dropped.
 package ristrettostore
 
 import (
@@ -38,6 +26,8 @@ type Store struct {
 	cache   *ristretto.Cache[uint64, backend.Node]
 	stripes [64]stripe
 	waiting atomic.Int64 // writes in the overlay
+	evicted atomic.Uint64
+	over    atomic.Bool // what goes from now on goes because of Close
 
 	wake chan struct{}
 	stop chan struct{}
@@ -47,7 +37,11 @@ type Store struct {
 	expiry expiry // the feeder's own
 }
 
-var _ backend.Memory = (*Store)(nil)
+var (
+	_ backend.Memory  = (*Store)(nil)
+	_ backend.Counted = (*Store)(nil)
+	_ backend.Ranger  = (*Store)(nil)
+)
 
 // stripe is a part of the overlay: writes that reads must see and that
 // ristretto may not show yet.
@@ -79,6 +73,13 @@ func New(opts *Options) (*Store, error) {
 	if o.MaxEntries < 0 {
 		return nil, fmt.Errorf("ristrettostore: Options.MaxEntries: must not be negative, is %d", o.MaxEntries)
 	}
+	s := &Store{
+		wake:   make(chan struct{}, 1),
+		stop:   make(chan struct{}),
+		done:   make(chan struct{}),
+		expiry: newExpiry(4 * o.MaxEntries),
+	}
+	went := func(it *ristretto.Item[backend.Node]) { s.went(it.Value) }
 	c, err := ristretto.NewCache(&ristretto.Config[uint64, backend.Node]{
 		NumCounters:        10 * o.MaxEntries,
 		MaxCost:            o.MaxEntries,
@@ -86,20 +87,36 @@ func New(opts *Options) (*Store, error) {
 		IgnoreInternalCost: true, // else each entry would cost 56 more
 		// The hashes are well mixed already; ristretto leaves integers as they are.
 		KeyToHash: func(hash uint64) (uint64, uint64) { return hash, 0 },
+		OnEvict:   went,
+		OnReject:  went,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("ristrettostore: %w", err)
 	}
-	s := &Store{
-		cache:  c,
-		wake:   make(chan struct{}, 1),
-		stop:   make(chan struct{}),
-		done:   make(chan struct{}),
-		expiry: newExpiry(4 * o.MaxEntries),
-	}
+	s.cache = c
 	go s.feed()
 	return s, nil
 }
+
+// went counts a node that there was no room for.
+func (s *Store) went(n backend.Node) {
+	if n != nil && !s.over.Load() && !n.Dead() && !n.Expired() {
+		s.evicted.Add(1)
+	}
+}
+
+// Len implements backend.Counted.
+func (s *Store) Len() int {
+	pass, ok := s.gate.Enter()
+	if !ok {
+		return 0
+	}
+	defer s.gate.Leave(pass)
+	return int(s.cache.MaxCost() - s.cache.RemainingCost()) // each costs 1
+}
+
+// Evicted implements backend.Counted.
+func (s *Store) Evicted() uint64 { return s.evicted.Load() }
 
 // Get implements backend.Memory.
 func (s *Store) Get(hash uint64) backend.Node {
@@ -176,7 +193,7 @@ func (s *Store) write(hash uint64, w write) {
 	case queued:
 		st.next[hash] = w
 	case s.waiting.Load() >= maxWaiting:
-		// Dropped. A copy on its way into ristretto is dead already.
+		s.went(w.node) // dropped. A copy on its way into ristretto is dead already.
 	default:
 		if st.next == nil {
 			st.next = make(map[uint64]write)
@@ -202,6 +219,7 @@ func (s *Store) Close() error {
 	if s.gate.Close() {
 		close(s.stop)
 		<-s.done
+		s.over.Store(true)
 		s.cache.Close()
 	}
 	return nil

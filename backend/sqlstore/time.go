@@ -27,7 +27,7 @@ func (t *serverTime) set(began, ended, server int64) {
 	if taken := t.taken.Load(); taken != 0 && ended-taken < timeSampleEvery {
 		return
 	}
-	t.offset.Store(server - (began+ended)/2/1000)
+	t.offset.Store(server - (began+(ended-began)/2)/1000) // began+ended would overflow
 	t.taken.Store(ended)
 }
 

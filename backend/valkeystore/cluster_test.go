@@ -73,7 +73,8 @@ func TestConformanceCluster(t *testing.T) {
 	a, b := cluster(t)
 	backendtest.RunStore(t, backendtest.StoreHarness{
 		New:    func(tb testing.TB) backend.Store { return openCluster(tb, a.URL(), namespace(tb)) },
-		Leases: true, Clock: true, Wakes: true, Multi: true, Swaps: true,
+		Leases: true, Clock: true, Wakes: true, Multi: true, Swaps: true, Tags: true,
+		Peer: func(tb testing.TB, _ backend.Store) backend.Store { return openCluster(tb, a.URL(), namespace(tb)) },
 	})
 	t.Run("one node without scripts", func(t *testing.T) {
 		s := openCluster(t, a.URL(), "n")

@@ -1,8 +1,12 @@
 package valkeystore
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"time"
+
+	"github.com/valkey-io/valkey-go"
 
 	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/internal/clock"
@@ -30,12 +34,27 @@ func (s *Store) Lease(ctx context.Context, key string, req backend.LeaseRequest)
 	a, began := s.ask(key, req), clock.Now()
 	r, err := valkeylease.Acquire(ctx, c, a)
 	if err != nil {
-		return backend.LeaseReply{}, err
+		return s.readMoving(ctx, c, key, req, err)
 	}
 	s.time.set(began, clock.Now(), r.Now)
 	s.hub.Saw(c, a, r)
 	r.Value = s.cut(r.Value)
 	return r.LeaseReply, nil
+}
+
+// readMoving reads what cannot be leased because its slot is moving from one node
+// of a cluster to another: no script runs while one node has the value and
+// neither has the lease. Whatever else went wrong stays wrong.
+func (s *Store) readMoving(ctx context.Context, c valkey.Client, key string, req backend.LeaseRequest, why error) (backend.LeaseReply, error) {
+	var e *valkeylease.ServerError
+	if !errors.As(why, &e) || e.Code != "TRYAGAIN" {
+		return backend.LeaseReply{}, why
+	}
+	v, err := s.get(ctx, c, key)
+	if err != nil || req.Rejected != nil && bytes.HasPrefix(v, req.Rejected) {
+		return backend.LeaseReply{}, why
+	}
+	return backend.LeaseReply{Value: v}, nil
 }
 
 // LeaseMulti implements backend.MultiLeaser.
@@ -55,7 +74,8 @@ func (s *Store) LeaseMulti(ctx context.Context, asks []backend.LeaseAsk) []backe
 	}
 	replies, errs := valkeylease.AcquireMany(ctx, c, all)
 	for i, r := range replies {
-		if answers[i].Err = errs[i]; errs[i] != nil {
+		if errs[i] != nil {
+			answers[i].LeaseReply, answers[i].Err = s.readMoving(ctx, c, asks[i].Key, asks[i].LeaseRequest, errs[i])
 			continue
 		}
 		s.hub.Saw(c, all[i], r)
@@ -66,7 +86,7 @@ func (s *Store) LeaseMulti(ctx context.Context, asks []backend.LeaseAsk) []backe
 }
 
 func (s *Store) fill(key, token string, value []byte, ttl time.Duration) valkeylease.Fill {
-	return valkeylease.Fill{Keys: s.layout.Keys(key), Token: token, Value: value, TTL: ttl, Push: s.push}
+	return valkeylease.Fill{Keys: s.layout.Keys(key), Token: token, Value: value, TTL: ttl, Push: s.push, By: s.hub.Process()}
 }
 
 // Commit implements backend.Leaser.
@@ -126,6 +146,9 @@ func (s *Store) Release(ctx context.Context, key, token string, f backend.Failur
 // Watch implements backend.Notifier.
 func (s *Store) Watch(key string, wake func(backend.Notice)) (stop func()) {
 	return s.hub.Watch(s.layout.Lease(key), func(n backend.Notice) {
+		if s.tracked {
+			n.Value = nil // to be read, or the server would not tell of its next change
+		}
 		n.Value = s.cut(n.Value)
 		wake(n)
 	})

@@ -13,6 +13,7 @@ func TestConformanceRedis(t *testing.T) {
 	url := servertest.Redis(t).URL()
 	backendtest.RunStore(t, backendtest.StoreHarness{
 		New:    func(tb testing.TB) backend.Store { return listening(tb, url, namespace(tb)) },
-		Leases: true, Clock: true, Wakes: true, Multi: true, Swaps: true,
+		Leases: true, Clock: true, Wakes: true, Multi: true, Swaps: true, Tags: true,
+		Peer: func(tb testing.TB, _ backend.Store) backend.Store { return listening(tb, url, namespace(tb)) },
 	})
 }

@@ -16,8 +16,10 @@ import (
 // and aged with it, so nodes whose clocks disagree agree on an entry's age to
 // within a round trip.
 type serverTime struct {
-	offset atomic.Int64 // server µs - monotonic µs
-	taken  atomic.Int64 // monotonic ns of the last sample; 0: none yet
+	offset atomic.Int64  // server µs - monotonic µs
+	taken  atomic.Int64  // monotonic ns of the last sample; 0: none yet
+	error  atomic.Int64  // µs by which the estimate may have been ahead when it was taken
+	heard  atomic.Uint64 // the greatest stamp of the server's that is known of
 }
 
 const timeSampleEvery = int64(10 * time.Second)
@@ -39,7 +41,8 @@ func (t *serverTime) set(began, ended, now int64) {
 	if now <= 0 {
 		return
 	}
-	t.offset.Store(now - (began+ended)/2/1000)
+	t.offset.Store(now - (began+(ended-began)/2)/1000) // began+ended would overflow
+	t.error.Store((ended-began)/2/1000 + 1)
 	t.taken.Store(ended)
 }
 
@@ -55,6 +58,29 @@ func (s *Store) Now(ctx context.Context) (int64, error) {
 		}
 	}
 	return clock.Now()/1000 + s.time.offset.Load(), nil
+}
+
+// drift is by how much two clocks may come apart: 200 ppm, twice what a poor
+// crystal does.
+const drift = 5000
+
+// floor is an instant of the server's clock that has passed already, unless that
+// was set back: what is stamped with it is never taken for younger than it is.
+func (t *serverTime) floor() uint64 {
+	now := clock.Now()
+	since := (now - t.taken.Load()) / 1000
+	floor := now/1000 + t.offset.Load() - t.error.Load() - since/drift
+	return max(uint64(max(floor, 0)), t.heard.Load()+1)
+}
+
+// hear notes a stamp that the server has given: its clock is beyond that.
+func (t *serverTime) hear(stamp uint64) {
+	for {
+		old := t.heard.Load()
+		if stamp <= old || t.heard.CompareAndSwap(old, stamp) {
+			return
+		}
+	}
 }
 
 func (s *Store) sampleTime(ctx context.Context, c valkey.Client) error {

@@ -1,48 +1,3 @@
-// Package valkeystore keeps entries in Valkey (or Redis 7), and with them the
-// leases that decide who loads: it implements backend.Store, backend.Leaser,
-// backend.MultiLeaser, backend.Notifier, backend.Swapper and backend.Clock.
-//
-//	store, err := valkeystore.Open("valkey://localhost:6379", nil)
-//	users, err := cache.New(loadUser, nil, tier.Remote(store, nil))
-//
-// # Keys
-//
-// All keys of one store begin with its namespace, and the keys of one entry
-// share a cluster slot:
-//
-//	<namespace>:v:{<hash>}:<key>   the entry
-//	<namespace>:l:{<hash>}:<key>   the lease of its load, or the cool-down after a failed one:
-//	                               token|fence|since|usual|process|failures|owner|trace, !|failures|text
-//	<namespace>:f:{<hash>}:<key>   the last fence and the failures in a row, for an hour
-//
-// so `valkey-cli --scan --pattern 'users:v:*'` lists what a cache holds. A key
-// of more than 1 KiB appears as its SHA-256.
-//
-// # Wake-ups
-//
-// Those who wait for a lease are told when it ends, on a channel of their
-// process, <namespace>:p:<id>. The store subscribes on one connection of its
-// own (to each primary of a cluster), in the background from its first lease
-// on, or at once by [Store.Listen]. Until then, whenever that connection is
-// away, and for good with Options.NoPush, those who wait look again and again.
-// WakeMode says how things stand:
-//
-//	push+liveness   told when a lease ends, and within 0.2 s when its holder's process is gone
-//	push            told when a lease ends; a dead holder's lease ends with its time (no PUBSUB NUMSUB)
-//	poll            not told: not subscribed, or no rights to publish or subscribe, or a proxy between
-//
-// # Access rights
-//
-// An ACL of `~<namespace>:* +get +set +del +append +pttl +pexpire +time +eval
-// +evalsha` suffices for polling. For push add `&<namespace>:p:* +subscribe
-// +unsubscribe +publish`, for liveness `+pubsub`. In a cluster `+role` spares
-// connections to replicas.
-//
-// # The server
-//
-// A server that evicts may evict a lease, and then two processes load; nothing
-// becomes wrong. Give leases room: a maxmemory-policy of allkeys-lru or
-// volatile-ttl with memory to spare, and cluster-require-full-coverage no.
 package valkeystore
 
 import (
@@ -84,6 +39,12 @@ type Options struct {
 	// NoPush does without a subscription: whoever waits for a lease looks
 	// again and again, and nobody notices that a holder has died.
 	NoPush bool
+
+	// Coherence is how changes by other processes are learned of, for the sake of
+	// tiers nearer than this one: see the package's page for what each costs.
+	// CoherenceKeys wants a client that Open makes. Processes of different modes
+	// may share a namespace. Defaults to backend.CoherencePublish.
+	Coherence backend.CoherenceMode
 }
 
 // ErrTooLarge says that an entry exceeds Options.MaxValue. It was not stored.
@@ -96,6 +57,9 @@ type Store struct {
 	hub    *valkeypush.Hub
 	max    int
 	push   int
+
+	tracked bool // the server is to remember what has been read
+
 	closed atomic.Bool
 	time   serverTime
 	reads  reads
@@ -109,10 +73,13 @@ var (
 
 // Open returns a store on the server that rawURL names:
 //
-//	valkey://user:password@host:6379/0    rediss://... or valkeys://... with TLS
+//	valkey://user:password@host:6379/0
 //	unix:///path/to/socket
+//	valkey+cluster://user:password@host:6379,host:6379
+//	valkey+sentinel://user:password@host:26379,host:26379/mymaster/0
 //
-// It connects, and subscribes, in the background: a server that is down now is
+// and the same with valkeys (TLS), redis or rediss (TLS) in place of valkey. It
+// connects, and subscribes, in the background: a server that is down now is
 // used once it is up. The error is about the URL or the options, and never
 // quotes a password.
 func Open(rawURL string, opts *Options) (*Store, error) {
@@ -120,15 +87,19 @@ func Open(rawURL string, opts *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.conn, err = valkeyconn.Open(rawURL); err != nil {
+	var invalidated func([]valkey.ValkeyMessage)
+	if s.tracked {
+		invalidated = s.hub.Invalidated
+	}
+	if s.conn, err = valkeyconn.Open(rawURL, invalidated); err != nil {
 		return nil, fmt.Errorf("valkeystore: %w", err)
 	}
-	s.hub.StartWith(s.conn.Client)
+	s.hub.StartWith(s.conn.Await)
 	return s, nil
 }
 
 // New returns a store on a client of the caller's, which it will not close:
-// for clusters, sentinels, rotating credentials. Set AlwaysPipelining and
+// for rotating credentials, say, or Sentinels that want a password. Set AlwaysPipelining and
 // DisableRetry on it, and short Dialer.Timeout, Dialer.KeepAlive and
 // ConnWriteTimeout (1 s, 0.5 s, 1 s): with the client's defaults one caller's
 // deadline closes the connection of all others. Pass it unwrapped.
@@ -139,6 +110,10 @@ func New(client valkey.Client, opts *Options) (*Store, error) {
 	s, err := newStore(opts)
 	if err != nil {
 		return nil, err
+	}
+	if s.tracked {
+		return nil, fmt.Errorf("valkeystore: Options.Coherence: %q needs connections that were made for it; use Open, or %q",
+			backend.CoherenceKeys, backend.CoherencePrefix)
 	}
 	s.conn = valkeyconn.Borrow(client)
 	s.hub.Start(client)
@@ -159,10 +134,21 @@ func newStore(opts *Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("valkeystore: Options.Namespace: %w", err)
 	}
-	return &Store{
-		layout: layout, hub: valkeypush.New(layout, o.NoPush),
-		max: o.MaxValue, push: cmp.Or(o.PushValue, 4<<10),
-	}, nil
+	s := &Store{layout: layout, max: o.MaxValue, push: cmp.Or(o.PushValue, 4<<10)}
+	cfg := valkeypush.Config{Off: o.NoPush, Coherence: cmp.Or(o.Coherence, backend.CoherencePublish)}
+	switch cfg.Coherence {
+	case backend.CoherencePublish, backend.CoherencePrefix, backend.CoherenceOff:
+	case backend.CoherenceKeys:
+		cfg.Tracked = func() bool { return s.conn.Tracked() }
+		if s.tracked = !o.NoPush; s.tracked {
+			s.layout = layout.Tracked()
+		}
+	default:
+		return nil, fmt.Errorf("valkeystore: Options.Coherence: is %q; want one of %q, %q, %q and %q", o.Coherence,
+			backend.CoherencePublish, backend.CoherencePrefix, backend.CoherenceKeys, backend.CoherenceOff)
+	}
+	s.hub = valkeypush.New(layout, cfg)
+	return s, nil
 }
 
 // Get implements backend.Store. It costs one GET; Gets of the same moment
@@ -181,7 +167,7 @@ func (s *Store) Set(ctx context.Context, key string, value []byte, ttl time.Dura
 	if err != nil {
 		return err
 	}
-	return valkeylease.Set(ctx, c, s.layout.Keys(key), value, ttl, s.push)
+	return valkeylease.Set(ctx, c, s.layout.Keys(key), value, ttl, s.push, s.hub.Process())
 }
 
 // Delete implements backend.Store. It ends each key's lease in the same step
@@ -195,7 +181,7 @@ func (s *Store) Delete(ctx context.Context, keys ...string) error {
 	for i, key := range keys {
 		all[i] = s.layout.Keys(key)
 	}
-	return errors.Join(valkeylease.DeleteMany(ctx, c, all)...)
+	return errors.Join(valkeylease.DeleteMany(ctx, c, all, s.hub.Process())...)
 }
 
 // Swap implements backend.Swapper.
@@ -204,7 +190,7 @@ func (s *Store) Swap(ctx context.Context, key string, old, value []byte, ttl tim
 	if err != nil {
 		return false, err
 	}
-	return valkeylease.Swap(ctx, c, s.layout.Keys(key), old, value, ttl)
+	return valkeylease.Swap(ctx, c, s.layout.Keys(key), old, value, ttl, s.hub.Process())
 }
 
 // Close implements backend.Store. A client that was handed to New stays open.

@@ -97,7 +97,7 @@ func (c *child) do(cmd *command) (any, error) {
 	case opGet:
 		return c.get(cmd), nil
 	case opSet:
-		return nil, c.cache.Set(c.ctx, cmd.Key, cmd.Value)
+		return nil, c.cache.SetWith(c.ctx, cmd.Key, cmd.Value, cache.SetOptions{Tags: cmd.Keys})
 	case opDelete:
 		return nil, c.cache.Delete(c.ctx, cmd.Key)
 	case opExpire:
@@ -107,6 +107,13 @@ func (c *child) do(cmd *command) (any, error) {
 	case opPeek:
 		v, err := c.cache.Peek(c.ctx, cmd.Key)
 		return short(v), err
+	case opSee:
+		return c.see(cmd)
+	case opTags:
+		if len(cmd.Keys) == 0 {
+			return nil, c.cache.Clear(c.ctx)
+		}
+		return nil, c.cache.DeleteTags(c.ctx, cmd.Keys...)
 	case opStats:
 		return c.cache.Stats(), nil
 	case opClose:
@@ -181,6 +188,36 @@ func (c *child) get(cmd *command) Got {
 	close(start)
 	wg.Wait()
 	return got
+}
+
+// Seen is when a process saw another value of a key than before.
+type Seen struct {
+	Value string
+	At    Moment // when the Get that gave it began
+	Last  Moment // when the last Get that gave the old one ended
+}
+
+// see reads a key until its value is no longer what it was.
+func (c *child) see(cmd *command) (s Seen, err error) {
+	ctx, cancel := c.within(cmd.Timeout)
+	defer cancel()
+	for {
+		began := Now()
+		v, err := c.cache.Get(ctx, cmd.Key)
+		if err != nil {
+			return s, err
+		}
+		if s.Value = short(v); s.Value != cmd.Value {
+			s.At = began
+			return s, nil
+		}
+		s.Last = Now()
+		select {
+		case <-time.After(200 * time.Microsecond):
+		case <-ctx.Done():
+			return s, context.Cause(ctx)
+		}
+	}
 }
 
 // many is one caller's GetMany.

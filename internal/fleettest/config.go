@@ -37,6 +37,7 @@ type Config struct {
 	LeaseTTL, RenewEvery, MaxWait time.Duration
 	Retries                       int
 
+	Local     tier.LocalOptions
 	NoPush    bool // waiters poll
 	PushValue int  // see valkeystore.Options
 }
@@ -69,7 +70,7 @@ func (c *Config) open(url string, load cache.LoadFunc[string, string], hooks cac
 	if c.ShareFailures {
 		opts.FailureText = error.Error
 	}
-	made, err := cache.New(load, opts, tier.Local(near, nil), tier.Remote(far, &c.Remote))
+	made, err := cache.New(load, opts, tier.Local(near, &c.Local), tier.Remote(far, &c.Remote))
 	return made, far, err
 }
 

@@ -220,6 +220,35 @@ func (p *Proc) Set(key, value string) error {
 	return p.call(command{Op: opSet, Key: key, Value: value}, nil)
 }
 
+// SetTagged calls Set with tags. The error is a *Failure.
+func (p *Proc) SetTagged(key, value string, tags ...string) error {
+	p.fleet.tb.Helper()
+	return p.call(command{Op: opSet, Key: key, Value: value, Keys: tags}, nil)
+}
+
+// DeleteTags calls DeleteTags, or without tags Clear. The error is a *Failure.
+func (p *Proc) DeleteTags(tags ...string) error {
+	p.fleet.tb.Helper()
+	return p.call(command{Op: opTags, Keys: tags}, nil)
+}
+
+// See is a process that reads a key until its value changes.
+type See struct{ *pending }
+
+// GoSee lets the process read key, in short intervals, until its value is no
+// longer old, for within at most.
+func (p *Proc) GoSee(key, old string, within time.Duration) *See {
+	p.fleet.tb.Helper()
+	return &See{p.send(command{Op: opSee, Key: key, Value: old, Timeout: within})}
+}
+
+// Wait waits until it has seen another value. The error is a *Failure.
+func (s *See) Wait() (seen Seen, err error) {
+	s.proc.fleet.tb.Helper()
+	err = s.result(&seen)
+	return seen, err
+}
+
 // Delete calls Delete. The error is a *Failure.
 func (p *Proc) Delete(key string) error {
 	p.fleet.tb.Helper()

@@ -16,8 +16,8 @@ type command struct {
 
 	Setup   *setup        `json:"setup,omitempty"`   // open
 	Key     string        `json:"key,omitempty"`     // get, set, delete, expire, peek; loader: "" is the default
-	Keys    []string      `json:"keys,omitempty"`    // many
-	Value   string        `json:"value,omitempty"`   // set
+	Keys    []string      `json:"keys,omitempty"`    // many; the tags of set, tags and clear
+	Value   string        `json:"value,omitempty"`   // set; see: what it was
 	Callers int           `json:"callers,omitempty"` // get
 	Timeout time.Duration `json:"timeout,omitempty"` // get, many: of each caller; 0: none
 	At      Moment        `json:"at,omitempty"`      // get, many: when to begin
@@ -36,6 +36,8 @@ const (
 	opDelete  op = "delete"
 	opExpire  op = "expire"
 	opPeek    op = "peek"
+	opSee     op = "see"
+	opTags    op = "tags" // DeleteTags; of none: Clear
 	opStats   op = "stats"
 	opClose   op = "close"
 	opLoader  op = "loader"

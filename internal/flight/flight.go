@@ -48,6 +48,7 @@ type Call[V any] struct {
 	joined    int
 	gone      bool // no longer in the map: nobody may join
 	forgotten bool
+	only      uint64                  // the one value that may be kept all the same; 0: none
 	cancel    context.CancelCauseFunc // nil until Run begins
 	news      chan struct{}           // closed and made anew by Offer and Announce
 	offer     *V
@@ -58,15 +59,22 @@ type Call[V any] struct {
 // Publish calls keep, unless the key was forgotten during the flight or every
 // caller has left it: then its value may be given away but must not be kept.
 // A Forget of the key happens wholly before keep or wholly after it. keep must
-// be quick.
-func (c *Call[V]) Publish(keep func()) bool {
+// be quick. id names the value to Supersede; 0: it has no name.
+func (c *Call[V]) Publish(id uint64, keep func()) bool {
 	c.shard.mu.Lock()
 	defer c.shard.mu.Unlock()
-	if c.forgotten {
+	if c.forgotten && (id == 0 || id != c.only) {
 		return false
 	}
 	keep()
 	return true
+}
+
+// Forgotten reports whether the value must not be kept, whatever it is.
+func (c *Call[V]) Forgotten() bool {
+	c.shard.mu.Lock()
+	defer c.shard.mu.Unlock()
+	return c.forgotten
 }
 
 // Retire makes the flight unjoinable and its value not to be kept, as Forget
@@ -74,7 +82,7 @@ func (c *Call[V]) Publish(keep func()) bool {
 func (c *Call[V]) Retire() {
 	c.shard.mu.Lock()
 	defer c.shard.mu.Unlock()
-	c.forgotten = true
+	c.forgotten, c.only = true, 0
 	c.shard.remove(c)
 }
 
@@ -115,11 +123,15 @@ type Group[V any] struct {
 	closed  atomic.Bool
 }
 
+// Callers is how many callers are in Do, or have a batch, right now.
+func (g *Group[V]) Callers() int { return int(g.callers.Load()) }
+
 type shard[V any] struct {
 	mu      sync.Mutex
 	calls   map[string]*Call[V]   // joinable
 	running map[*Call[V]]struct{} // also those that no longer are
-	_       [40]byte              // a cache line each
+	parted  map[*Call[V]]struct{} // not joinable, and yet they may keep a value
+	_       [32]byte              // a cache line each
 }
 
 var seed = maphash.MakeSeed()
@@ -311,6 +323,7 @@ func (c *Call[V]) finish(v V, err error) {
 	c.val, c.err, c.ended = v, err, true
 	s.remove(c)
 	delete(s.running, c)
+	delete(s.parted, c)
 	if c.done != nil {
 		close(c.done)
 	}
@@ -321,22 +334,6 @@ func (s *shard[V]) remove(c *Call[V]) {
 	if !c.gone {
 		c.gone = true
 		delete(s.calls, c.key)
-	}
-}
-
-// Forget makes the flight of key, if there is one, unjoinable and its value
-// not to be kept, and calls drop in the same step. Its callers still get their
-// answer.
-func (g *Group[V]) Forget(key string, drop func()) {
-	s := g.shard(key)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c := s.calls[key]; c != nil {
-		c.forgotten = true
-		s.remove(c)
-	}
-	if drop != nil {
-		drop()
 	}
 }
 

@@ -126,7 +126,7 @@ func TestLastOutCancelsAndNobodyJoinsACancelledFlight(t *testing.T) {
 					<-ctx.Done()
 					cause = context.Cause(ctx)
 					<-release // a loader that does not hurry
-					published.Store(c.Publish(func() {}))
+					published.Store(c.Publish(0, func() {}))
 					return 1, nil
 				}}, nil)
 			})
@@ -247,7 +247,7 @@ func TestForget(t *testing.T) {
 		wg.Go(func() {
 			v, _, err := do(t.Context(), &g, "k", funcs{run: func(_ context.Context, c *flight.Call[int]) (int, error) {
 				time.Sleep(time.Second)
-				if c.Publish(func() { t.Error("a forgotten flight kept its value") }) {
+				if c.Publish(0, func() { t.Error("a forgotten flight kept its value") }) {
 					t.Error("Publish = true, want false")
 				}
 				return 1, nil

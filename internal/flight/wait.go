@@ -42,7 +42,7 @@ func (w *Wait[V]) fallBack(err error) (v V, way Way, _ error) {
 }
 
 // Offer gives v to callers that would rather have it now than wait: to those
-// that joined at once, to the leader after its Soft.
+// that joined at once, to the leader after its Soft, or if its wait is hopeless.
 func (c *Call[V]) Offer(v V) {
 	c.tell(func() { c.offer = &v })
 }
@@ -89,7 +89,7 @@ func (c *Call[V]) await(ctx context.Context, w *Wait[V], began time.Duration, le
 		switch {
 		case overdue && w.Have != nil:
 			return c.part(way, w.Have, nil)
-		case offer != nil && (overdue || !leader):
+		case offer != nil && (overdue || !leader || hopeless):
 			return c.part(way, offer, nil)
 		case hopeless:
 			return c.leave(way, ErrHopeless)

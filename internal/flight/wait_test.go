@@ -286,3 +286,23 @@ func TestCloseCancelsABatch(t *testing.T) {
 		}
 	})
 }
+
+// TestHopelessLeaderTakesAnOffer: what there is beats being told that the wait
+// cannot end well.
+func TestHopelessLeaderTakesAnOffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g flight.Group[int]
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		v, way, err := g.Do(ctx, "k", new(flight.Call[int]), funcs{run: func(ctx context.Context, c *flight.Call[int]) (int, error) {
+			c.Offer(7)
+			c.Announce(time.Minute, true)
+			<-time.After(2 * time.Second)
+			return 8, nil
+		}}, flight.Wait[int]{})
+		if v != 7 || way != flight.FellBack || err != nil {
+			t.Errorf("Do = %d, %v, %v, want what was offered", v, way, err)
+		}
+		<-time.After(2 * time.Second)
+	})
+}

@@ -24,6 +24,7 @@ type T struct {
 	testing.TB // of the subtest; for Context, Cleanup, TempDir
 	rule       string
 	fail       func(message string)
+	end        func() // the case
 }
 
 // Errorf reports that the rule is broken, and goes on.
@@ -36,7 +37,7 @@ func (t *T) Errorf(format string, args ...any) {
 func (t *T) Fatalf(format string, args ...any) {
 	t.TB.Helper()
 	t.Errorf(format, args...)
-	runtime.Goexit()
+	t.end()
 }
 
 // Must ends the case if err is not nil.
@@ -63,7 +64,7 @@ func Run[H any](t *testing.T, h H, bubble bool, cases []Case[H]) {
 	for _, c := range cases {
 		t.Run(c.Name, func(t *testing.T) {
 			body := func(t *testing.T) {
-				c.Run(&T{TB: t, rule: c.Rule + " (" + c.At + ")", fail: func(m string) { t.Helper(); t.Error(m) }}, h)
+				c.Run(&T{TB: t, rule: c.Rule + " (" + c.At + ")", fail: func(m string) { t.Helper(); t.Error(m) }, end: t.FailNow}, h)
 			}
 			if bubble {
 				synctest.Test(t, body)
@@ -89,7 +90,7 @@ func Failed[H any](t *testing.T, h H, cases []Case[H]) (names []string) {
 						failed = true
 					}
 				}()
-				c.Run(&T{TB: t, rule: c.Rule, fail: func(string) { failed = true }}, h)
+				c.Run(&T{TB: t, rule: c.Rule, fail: func(string) { failed = true }, end: runtime.Goexit}, h)
 			}()
 			<-done
 		})

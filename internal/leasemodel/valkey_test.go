@@ -288,7 +288,7 @@ func (p *peer) Lease(ctx context.Context, _ string, req backend.LeaseRequest) (b
 }
 
 func (p *peer) Commit(ctx context.Context, _, token string, v []byte, ttl time.Duration) (bool, error) {
-	return valkeylease.Commit(ctx, p.s.c, valkeylease.Fill{Keys: p.s.keys, Token: token, Value: v, TTL: ttl, Push: 1024})
+	return valkeylease.Commit(ctx, p.s.c, valkeylease.Fill{Keys: p.s.keys, Token: token, Value: v, TTL: ttl, Push: 1024, By: p.id})
 }
 
 func (p *peer) Renew(ctx context.Context, _, token string, ttl time.Duration) (bool, error) {
@@ -300,15 +300,15 @@ func (p *peer) Release(ctx context.Context, _, token string, f backend.Failure) 
 }
 
 func (p *peer) Set(ctx context.Context, _ string, v []byte, ttl time.Duration) error {
-	return valkeylease.Set(ctx, p.s.c, p.s.keys, v, ttl, 1024)
+	return valkeylease.Set(ctx, p.s.c, p.s.keys, v, ttl, 1024, p.id)
 }
 
 func (p *peer) Delete(ctx context.Context, _ ...string) error {
-	return errors.Join(valkeylease.DeleteMany(ctx, p.s.c, []valkeylease.Keys{p.s.keys})...)
+	return errors.Join(valkeylease.DeleteMany(ctx, p.s.c, []valkeylease.Keys{p.s.keys}, p.id)...)
 }
 
 func (p *peer) Swap(ctx context.Context, _ string, old, v []byte, ttl time.Duration) (bool, error) {
-	return valkeylease.Swap(ctx, p.s.c, p.s.keys, old, v, ttl)
+	return valkeylease.Swap(ctx, p.s.c, p.s.keys, old, v, ttl, p.id)
 }
 
 func (p *peer) Watch(_ string, wake func(backend.Notice)) (stop func()) {

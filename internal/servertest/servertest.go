@@ -21,19 +21,29 @@ import (
 
 // Server is a real valkey-server.
 type Server struct {
-	tb   testing.TB
-	bin  string
-	addr string
-	args []string
-	cmd  *exec.Cmd     // nil after Kill
-	done chan struct{} // closed when the process has ended
-	own  ownCommands   // what we sent, not the tested clients
+	tb     testing.TB
+	bin    string
+	addr   string
+	dir    string // its own, kept through Restart
+	conf   string // file; a Sentinel writes to its own
+	args   []string
+	cmd    *exec.Cmd     // nil after Kill
+	done   chan struct{} // closed when the process has ended
+	paused bool
+	own    ownCommands // what we sent, not the tested clients
 }
 
 // Valkey starts a valkey-server without persistence. Without one on PATH or in
 // VALKEY_SERVER the test is skipped with one loud line, or fails where
 // BELLWETHER_REQUIRE_SERVERS or CI is set.
 func Valkey(tb testing.TB, args ...string) *Server {
+	tb.Helper()
+	return launch(tb, func(string) *Server { return &Server{args: args} })
+}
+
+// launch starts a valkey-server that prepare has set up for an address. The
+// address may be taken between our look and the server's.
+func launch(tb testing.TB, prepare func(addr string) *Server) *Server {
 	tb.Helper()
 	bin := os.Getenv("VALKEY_SERVER")
 	if bin == "" {
@@ -43,9 +53,10 @@ func Valkey(tb testing.TB, args ...string) *Server {
 	if err != nil {
 		missing(tb, "no valkey-server: install one, put it on PATH or name it in VALKEY_SERVER, or run `make test`, which does")
 	}
-	s := &Server{tb: tb, bin: path, args: args}
-	for range 5 { // the port may be taken between our look and the server's
-		s.addr = freeAddr(tb)
+	for range 5 {
+		addr := freeAddr(tb)
+		s := prepare(addr)
+		s.tb, s.bin, s.addr = tb, path, addr
 		if err = s.start(); err == nil {
 			tb.Cleanup(s.stop)
 			return s
@@ -87,10 +98,10 @@ func (s *Server) Addr() string { return s.addr }
 func (s *Server) URL() string { return "valkey://" + s.addr }
 
 // Pause stops the server's process: it accepts connections and answers nothing.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP) }
+func (s *Server) Pause() { s.signal(syscall.SIGSTOP); s.paused = true }
 
 // Resume undoes Pause.
-func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+func (s *Server) Resume() { s.signal(syscall.SIGCONT); s.paused = false }
 
 // Kill ends the server without warning. Its data are lost.
 func (s *Server) Kill() {
@@ -128,9 +139,16 @@ func (s *Server) start() error {
 	if err != nil {
 		return err
 	}
-	args := append([]string{
-		"--bind", host, "--port", port, "--dir", s.tb.TempDir(), "--save", "", "--appendonly", "no",
-	}, s.args...)
+	if s.dir == "" {
+		s.dir = s.tb.TempDir()
+	}
+	args := []string{"--bind", host, "--port", port, "--dir", s.dir}
+	if s.conf != "" {
+		args = append([]string{s.conf, "--sentinel"}, args...)
+	} else {
+		args = append(args, "--save", "", "--appendonly", "no")
+	}
+	args = append(args, s.args...)
 	s.own.reset()
 	s.cmd = exec.Command(s.bin, args...)
 	if err := s.cmd.Start(); err != nil {

@@ -201,9 +201,11 @@ func TestBatchesShareTheirLoads(t *testing.T) {
 // Whoever cannot wait for the usual time of a load is told at once.
 func TestDeadlineThatCannotBeMet(t *testing.T) {
 	const usual, deadline = time.Second, 500 * time.Millisecond
-	f := start(t, newServer(t).URL(), 2, config{
+	s := newServer(t)
+	f := start(t, s.URL(), 2, config{
 		Policy: cache.Policy{StaleIfError: time.Hour}, Loader: loader{Takes: usual},
 	})
+	s.hearing(f, backend.CoherencePublish)
 	holder, waiter := f.Procs[0], f.Procs[1]
 	if err := holder.Set("stale", "old"); err != nil {
 		t.Fatal(err)

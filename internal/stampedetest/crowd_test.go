@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/backend/ristrettostore"
 	"github.com/bellwethercache/bellwether/backend/valkeystore"
 	"github.com/bellwethercache/bellwether/cache"
@@ -27,7 +28,8 @@ func TestCrowd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	far, err := valkeystore.Open(newServer(t).URL(), nil)
+	server := newServer(t)
+	far, err := valkeystore.Open(server.URL(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +48,7 @@ func TestCrowd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
+	server.until("news of others' changes", func() bool { return c.Stats().Tiers[0].CoherenceMode == backend.CoherencePublish })
 	_ = c.Set(t.Context(), "warm", 1)
 
 	before := runtime.NumGoroutine()

@@ -6,10 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valkey-io/valkey-go"
@@ -17,62 +15,129 @@ import (
 	"github.com/bellwethercache/bellwether/backend"
 )
 
-const (
-	dialTimeout  = time.Second            // also bounds a call that finds the client still dialling
-	keepAlive    = 500 * time.Millisecond // with writeTimeout bounds how long a silent partition goes unnoticed
-	writeTimeout = time.Second
-	cacheBytes   = 1 << 20 // client-side caching is off; the default reserves 128 MiB a connection
-)
-
 // Conn is a client that may still be connecting. It is safe for concurrent use.
 type Conn struct {
-	owned  bool
-	ready  chan struct{} // closed once client is set
-	client valkey.Client
-	err    error // why there will never be a client
+	ctx    context.Context    // ends the attempts
+	cancel context.CancelFunc // nil of a borrowed client
+	tried  chan struct{}      // closed once the first attempt has ended
+	done   chan struct{}      // closed once there will be no further one
 
-	once sync.Once
+	client atomic.Pointer[valkey.Client]
+	err    atomic.Pointer[error] // why there is none yet
+	once   sync.Once
+
+	tracked atomic.Bool // what the client reads
 }
 
 // Borrow wraps a client that stays its giver's to close.
 func Borrow(c valkey.Client) *Conn {
-	conn := &Conn{client: c, ready: make(chan struct{})}
-	close(conn.ready)
+	conn := &Conn{tried: make(chan struct{}), done: make(chan struct{})}
+	conn.set(c)
+	close(conn.tried)
+	close(conn.done)
 	return conn
 }
 
 // Open returns at once and connects in the background. It fails only for a URL
-// that can never work.
-func Open(rawURL string) (*Conn, error) {
+// that can never work. With invalidated, servers that can track what is read,
+// key by key, and call it when that changes: nil stands for anything. It must
+// not block.
+func Open(rawURL string, invalidated func([]valkey.ValkeyMessage)) (*Conn, error) {
 	opt, err := Options(rawURL)
 	if err != nil {
 		return nil, err
 	}
-	conn := &Conn{owned: true, ready: make(chan struct{})}
-	go conn.connect(opt) // ends within dialTimeout + writeTimeout; Close waits for it
+	if invalidated != nil {
+		opt.DisableCache, opt.OnInvalidations = false, invalidated
+		opt.ClientTrackingOptions = []string{"NOLOOP"} // what it changes itself is not told on the same connection
+	}
+	conn := &Conn{tried: make(chan struct{}), done: make(chan struct{})}
+	conn.ctx, conn.cancel = context.WithCancel(context.Background())
+	go conn.connect(opt) // ends with success or Close, which waits for it
 	return conn, nil
 }
 
+const (
+	firstRetry = 50 * time.Millisecond
+	lastRetry  = time.Second
+)
+
+// connect tries until there is a client. Only that of a single server comes up
+// without one; of a cluster or of Sentinels somebody must answer.
 func (c *Conn) connect(opt valkey.ClientOption) {
-	defer close(c.ready)
-	client, err := valkey.NewClient(opt)
-	if client == nil {
-		c.err = fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
-		return
+	defer close(c.done)
+	for retry := firstRetry; ; retry = min(2*retry, lastRetry) {
+		client, err := valkey.NewClient(opt)
+		if errors.Is(err, valkey.ErrNoCache) { // no RESP3, no rights, or a proxy between
+			opt.DisableCache, opt.OnInvalidations = true, nil
+			drop(&client)
+			client, err = valkey.NewClient(opt)
+		}
+		if err != nil && !opt.DisableCache {
+			drop(&client) // whether it may track would show too late
+		}
+		c.tracked.Store(!opt.DisableCache)
+		if client == nil {
+			err = fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
+			c.err.Store(&err)
+		} else { // also with an error: a forced single client heals by itself
+			c.set(client)
+		}
+		if retry == firstRetry {
+			close(c.tried)
+		}
+		if client != nil {
+			return
+		}
+		t := time.NewTimer(retry)
+		select {
+		case <-t.C:
+		case <-c.ctx.Done():
+			t.Stop()
+			return
+		}
 	}
-	c.client = client // also with an error: a forced single client heals by itself
+}
+
+func drop(client *valkey.Client) {
+	if *client != nil {
+		(*client).Close()
+		*client = nil
+	}
+}
+
+// Tracked reports whether the client is told of changes of what it has read.
+func (c *Conn) Tracked() bool { return c.tracked.Load() }
+
+func (c *Conn) set(client valkey.Client) {
+	if client.Mode() != valkey.ClientModeStandalone {
+		client = prompt{client}
+	}
+	c.client.Store(&client)
 }
 
 // Client returns the client, waiting for the first connection attempt to end.
 func (c *Conn) Client(ctx context.Context) (valkey.Client, error) {
 	select {
-	case <-c.ready: // the common case, without looking at ctx
-		return c.client, c.err
+	case <-c.tried: // the common case, without looking at ctx
 	default:
+		select {
+		case <-c.tried:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: still connecting: %w", backend.ErrUnavailable, context.Cause(ctx))
+		}
 	}
+	if client := c.client.Load(); client != nil {
+		return *client, nil
+	}
+	return nil, *c.err.Load()
+}
+
+// Await returns the client once there is one, however many attempts that takes.
+func (c *Conn) Await(ctx context.Context) (valkey.Client, error) {
 	select {
-	case <-c.ready:
-		return c.client, c.err
+	case <-c.done:
+		return c.Client(ctx)
 	case <-ctx.Done():
 		return nil, fmt.Errorf("%w: still connecting: %w", backend.ErrUnavailable, context.Cause(ctx))
 	}
@@ -81,61 +146,13 @@ func (c *Conn) Client(ctx context.Context) (valkey.Client, error) {
 // Close closes a client that Open made. It is idempotent.
 func (c *Conn) Close() {
 	c.once.Do(func() {
-		if !c.owned {
+		if c.cancel == nil { // borrowed
 			return
 		}
-		<-c.ready
-		if c.client != nil {
-			c.client.Close()
+		c.cancel()
+		<-c.done
+		if client := c.client.Load(); client != nil {
+			(*client).Close()
 		}
 	})
-}
-
-// Options turns a URL into client options. Its errors never quote the URL,
-// which may hold a password.
-func Options(rawURL string) (valkey.ClientOption, error) {
-	fail := func(why string) (valkey.ClientOption, error) {
-		return valkey.ClientOption{}, errors.New("URL: " + why)
-	}
-	u, err := url.Parse(rawURL)
-	if err != nil {
-		return fail("cannot be parsed; write valkey://user:password@host:port/db and percent-encode the password")
-	}
-	switch u.Scheme {
-	case "valkey", "redis", "valkeys", "rediss", "unix":
-	default:
-		return fail(`scheme must be "valkey", "valkeys" (TLS), "redis", "rediss" (TLS) or "unix"`)
-	}
-	if u.Query().Has("skip_verify") {
-		return fail("skip_verify turns off TLS verification; pass a client of your own if you mean it")
-	}
-	opt, err := valkey.ParseURL(rawURL)
-	if err != nil {
-		return fail("has a bad database number, timeout or path")
-	}
-	if opt.Password != "" && opt.TLSConfig == nil && !loopback(u) && !u.Query().Has("plaintext_password") {
-		return fail("sends a password without TLS to another host; use valkeys://, or add ?plaintext_password=1 on a network you trust")
-	}
-	opt.AlwaysPipelining = true // else one caller's deadline closes the connection of all
-	opt.DisableRetry = true     // the tier has its own budget and breaker; hidden retries multiply load
-	opt.DisableCache = true
-	opt.CacheSizeEachConn = cacheBytes
-	opt.ForceSingleClient = opt.Sentinel.MasterSet == "" // comes up, and heals, without a server
-	if opt.Dialer.Timeout == 0 {
-		opt.Dialer.Timeout = dialTimeout
-	}
-	opt.Dialer.KeepAlive = keepAlive
-	if opt.ConnWriteTimeout == 0 {
-		opt.ConnWriteTimeout = writeTimeout
-	}
-	return opt, nil
-}
-
-func loopback(u *url.URL) bool {
-	host := u.Hostname()
-	if u.Scheme == "unix" || host == "" || strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip := net.ParseIP(host)
-	return ip != nil && ip.IsLoopback()
 }

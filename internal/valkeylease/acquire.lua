@@ -29,11 +29,14 @@ if type(lease) == 'string' and string.sub(lease, 1, #ARGV[1] + 1) == ARGV[1] .. 
 end
 
 -- Dead is who we believe so and who is subscribed no more: it may have come back.
+-- Only while we are subscribed here ourselves: on a node that was just promoted
+-- nobody is, and what we believe is of its predecessor.
 local function dead(process)
   for i = 12, #ARGV do
     if ARGV[i] == process then
-      local seen = redis.pcall('PUBSUB', 'NUMSUB', string.match(KEYS[1], '^[^:]*') .. ':p:' .. process)
-      return seen[2] == 0 -- not so if the question was refused
+      local channel = string.match(KEYS[1], '^[^:]*') .. ':p:'
+      local seen = redis.pcall('PUBSUB', 'NUMSUB', channel .. process, channel .. ARGV[8])
+      return seen[2] == 0 and seen[4] ~= 0 -- not so if the question was refused: then there is no count
     end
   end
   return false

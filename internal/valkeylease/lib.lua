@@ -43,3 +43,19 @@ local function wake_with(lease, value, limit)
   if #value <= tonumber(limit) then wake(lease, 'v', value) else wake(lease, 'c', '') end
 end
 
+-- Tell every process that listens that the value in name has changed: what key of
+-- the cache it is, who has changed it, and how it begins now. long is the key
+-- where name has but its hash, or might: by name alone nobody can tell it.
+local function changed(name, writer, long, value)
+  local key = long
+  if key == '' then key = string.sub(name, string.find(name, '}:', 1, true) + 2) end
+  local message = 'k' .. #key .. ':' .. key .. writer .. ':' .. string.sub(value, 1, 70)
+  redis.pcall('PUBLISH', channel() .. 'k', message)
+  if long ~= '' then redis.pcall('PUBLISH', channel() .. 'h', message) end
+end
+
+-- Have the server tell the caller, who has written name, when it changes next: it
+-- tracks what is read.
+local function track(name, wanted)
+  if wanted == '1' then redis.call('EXISTS', name) end
+end

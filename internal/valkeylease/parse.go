@@ -127,10 +127,14 @@ type Message struct {
 	Fence  uint64 // of that lease
 	Nonce  string
 	Notice backend.Notice
+
+	Change *backend.Invalidation // nil: it is one of the above
+	By     string                // the id of the process that made the change
 }
 
 // ParseMessage reads kind, length of the lease's key, ":", that key, the lease's
-// fence, ":" and what the kind carries. Anybody may publish: what does not parse is refused.
+// fence, ":" and what the kind carries; or kind, length of a key or tag, ":", that,
+// the id of a process, ":" and what the kind carries. Anybody may publish: what does not parse is refused.
 func ParseMessage(s string) (m Message, ok bool) {
 	if s == "" {
 		return m, false
@@ -140,6 +144,9 @@ func ParseMessage(s string) (m Message, ok bool) {
 	n, err := strconv.ParseUint(digits, 10, 31)
 	if !ok || err != nil || int(n) > len(rest) {
 		return m, false
+	}
+	if kind == 'k' || kind == 't' {
+		return parseChange(kind, rest[:n], rest[n:])
 	}
 	m.Lease = rest[:n]
 	rest = rest[n:]
@@ -169,4 +176,44 @@ func ParseMessage(s string) (m Message, ok bool) {
 		return Message{}, false
 	}
 	return m, n > 0
+}
+
+// ChangeMessage is what ParseMessage reads: a change that the process by has made.
+func ChangeMessage(inv backend.Invalidation, by string) string {
+	if inv.Kind == backend.TagStamped {
+		kind, stamp := ":r", inv.Stamp.Removed
+		if inv.Stamp.Removed == 0 {
+			kind, stamp = ":e", inv.Stamp.Expired
+		}
+		return "t" + strconv.Itoa(len(inv.Tag)) + ":" + inv.Tag + by + kind + strconv.FormatUint(stamp, 10)
+	}
+	return "k" + strconv.Itoa(len(inv.Key)) + ":" + inv.Key + by + ":" + string(inv.Head)
+}
+
+func parseChange(kind byte, name, rest string) (m Message, ok bool) {
+	m.By, rest, ok = strings.Cut(rest, ":")
+	if !ok || !isProcess(m.By) {
+		return Message{}, false
+	}
+	if kind == 'k' {
+		m.Change = &backend.Invalidation{Kind: backend.KeyChanged, Key: name}
+		if rest != "" {
+			m.Change.Head = []byte(rest)
+		}
+		return m, true
+	}
+	if rest == "" {
+		return Message{}, false
+	}
+	stamp, err := strconv.ParseUint(rest[1:], 10, 64)
+	m.Change = &backend.Invalidation{Kind: backend.TagStamped, Tag: name}
+	switch rest[0] {
+	case 'r':
+		m.Change.Stamp.Removed = stamp
+	case 'e':
+		m.Change.Stamp.Expired = stamp
+	default:
+		return Message{}, false
+	}
+	return m, err == nil
 }

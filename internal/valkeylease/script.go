@@ -34,6 +34,10 @@ var (
 	nameLua string
 	//go:embed probe.lua
 	probeLua string
+	//go:embed stamp.lua
+	stampLua string
+	//go:embed stamps.lua
+	stampsLua string
 )
 
 var (
@@ -46,6 +50,8 @@ var (
 	swapScript    = newScript(lib + swapLua)
 	nameScript    = newScript(lib + nameLua)
 	probeScript   = newScript(probeLua)
+	stampScript   = newScript(stampLua)
+	stampsScript  = newScript(stampsLua)
 )
 
 // script is a Lua script and the name that the server knows it by. valkey.Lua

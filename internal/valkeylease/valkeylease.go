@@ -114,12 +114,13 @@ type Fill struct {
 	Value []byte
 	TTL   time.Duration
 	Push  int
+	By    string // the id of our process
 }
 
 func (f Fill) call() call {
 	return call{
 		keys: []string{f.Keys.Lease, f.Keys.Value, f.Keys.Fence},
-		args: []string{f.Token, valkey.BinaryString(f.Value), millis(f.TTL), strconv.Itoa(f.Push), millis(fenceTTL)},
+		args: []string{f.Token, valkey.BinaryString(f.Value), millis(f.TTL), strconv.Itoa(f.Push), millis(fenceTTL), f.By, f.Keys.Long, f.Keys.Track},
 	}
 }
 
@@ -169,23 +170,24 @@ func Release(ctx context.Context, c valkey.Client, k Keys, token string, f backe
 	}))
 }
 
-// Set writes value and ends any lease or cool-down.
-func Set(ctx context.Context, c valkey.Client, k Keys, value []byte, ttl time.Duration, push int) error {
+// Set writes value and ends any lease or cool-down. by is our process's id, here
+// and below: it is told to others with the change, so that nobody hears of his own.
+func Set(ctx context.Context, c valkey.Client, k Keys, value []byte, ttl time.Duration, push int, by string) error {
 	_, err := truth(setScript.run(ctx, c, call{
-		[]string{k.Lease, k.Value}, []string{valkey.BinaryString(value), millis(ttl), strconv.Itoa(push)},
+		[]string{k.Lease, k.Value}, []string{valkey.BinaryString(value), millis(ttl), strconv.Itoa(push), by, k.Long, k.Track},
 	}))
 	return err
 }
 
 // DeleteMany deletes the values and ends any leases or cool-downs.
-func DeleteMany(ctx context.Context, c valkey.Client, keys []Keys) []error {
-	if len(keys) == 1 {
-		_, err := truth(delScript.run(ctx, c, call{keys: []string{keys[0].Lease, keys[0].Value}}))
-		return []error{err}
-	}
+func DeleteMany(ctx context.Context, c valkey.Client, keys []Keys, by string) []error {
 	calls := make([]call, len(keys))
 	for i, k := range keys {
-		calls[i] = call{keys: []string{k.Lease, k.Value}}
+		calls[i] = call{[]string{k.Lease, k.Value}, []string{by, k.Long}}
+	}
+	if len(calls) == 1 {
+		_, err := truth(delScript.run(ctx, c, calls[0]))
+		return []error{err}
 	}
 	errs := make([]error, len(keys))
 	for i, r := range delScript.runMany(ctx, c, calls) {
@@ -195,9 +197,9 @@ func DeleteMany(ctx context.Context, c valkey.Client, keys []Keys) []error {
 }
 
 // Swap writes value and ends any lease if what is there begins with old.
-func Swap(ctx context.Context, c valkey.Client, k Keys, old, value []byte, ttl time.Duration) (bool, error) {
+func Swap(ctx context.Context, c valkey.Client, k Keys, old, value []byte, ttl time.Duration, by string) (bool, error) {
 	return truth(swapScript.run(ctx, c, call{
-		[]string{k.Lease, k.Value}, []string{valkey.BinaryString(old), valkey.BinaryString(value), millis(ttl)},
+		[]string{k.Lease, k.Value}, []string{valkey.BinaryString(old), valkey.BinaryString(value), millis(ttl), by, k.Long, k.Track},
 	}))
 }
 

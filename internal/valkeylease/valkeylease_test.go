@@ -2,7 +2,6 @@ package valkeylease
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
 	"regexp"
 	"strings"
@@ -17,10 +16,10 @@ func TestKeysAreReadable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := fmt.Sprint(l.Keys("london"))
-	want := "{users:v:{8059e0005a3358e0}:london users:l:{8059e0005a3358e0}:london users:f:{8059e0005a3358e0}:london}"
+	got := l.Keys("london")
+	want := Keys{Value: "users:v:{8059e0005a3358e0}:london", Lease: "users:l:{8059e0005a3358e0}:london", Fence: "users:f:{8059e0005a3358e0}:london"}
 	if got != want {
-		t.Errorf("Keys = %s, want %s: entries of earlier versions would be lost", got, want)
+		t.Errorf("Keys = %v, want %v: entries of earlier versions would be lost", got, want)
 	}
 	if l.Value("london") != l.Keys("london").Value || l.Lease("london") != l.Keys("london").Lease {
 		t.Error("Value and Keys disagree")

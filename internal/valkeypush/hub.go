@@ -27,7 +27,7 @@ import (
 type Hub struct {
 	layout  valkeylease.Layout
 	process string // its id
-	off     bool
+	cfg     Config
 
 	ctx     context.Context // of its goroutines
 	cancel  context.CancelFunc
@@ -46,6 +46,8 @@ type Hub struct {
 	look    chan struct{}     // of 1: there is a new process to look at
 	unnamed map[string]string // tokens of leases that do not name this process, by lease
 	client  valkey.Client
+
+	hearing hearing
 }
 
 // watch is one waiter. Its fields are the hub's, under its mutex.
@@ -65,24 +67,40 @@ const (
 	live
 )
 
-// New returns a hub for one namespace. One that is off never subscribes and
-// wakes nobody.
-func New(layout valkeylease.Layout, off bool) *Hub {
+// Config says what a hub does. The zero value is a hub that tells changes as they
+// are published.
+type Config struct {
+	// Off: it never subscribes and wakes nobody.
+	Off bool
+
+	// Coherence is how it learns of changes of keys; "": as they are published.
+	// With CoherenceOff it tells nothing. With CoherenceKeys what the client is told
+	// is to be handed to Invalidated, if Tracked says that it is.
+	Coherence backend.CoherenceMode
+	Tracked   func() bool
+
+	// NoStamps: the server keeps no stamps of tags, messages are all there is.
+	NoStamps bool
+}
+
+// New returns a hub for one namespace.
+func New(layout valkeylease.Layout, cfg Config) *Hub {
 	id := make([]byte, valkeylease.ProcessLen/2)
 	_, _ = rand.Read(id) // never fails
 	h := &Hub{
-		layout: layout, process: hex.EncodeToString(id), off: off,
+		layout: layout, process: hex.EncodeToString(id), cfg: cfg,
 		settled: make(chan struct{}), look: make(chan struct{}, 1),
 		links: make(map[string]*link), watches: make(map[string]map[*watch]struct{}), dead: make(map[string]time.Time),
 		unnamed: make(map[string]string),
 	}
+	h.hearing.init()
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	return h
 }
 
 // Start subscribes in the background, the first time it is called.
 func (h *Hub) Start(c valkey.Client) {
-	if h.off || h.started.Load() || h.started.Swap(true) {
+	if h.cfg.Off || h.started.Load() || h.started.Swap(true) {
 		return
 	}
 	h.mu.Lock()
@@ -93,10 +111,10 @@ func (h *Hub) Start(c valkey.Client) {
 
 // StartWith is Start with a client that is yet to connect.
 func (h *Hub) StartWith(client func(context.Context) (valkey.Client, error)) {
-	if h.off {
+	if h.cfg.Off {
 		return
 	}
-	h.spawn(func() { // ends with the first attempt to connect
+	h.spawn(func() { // ends once there is a client, or the hub closes
 		if c, err := client(h.ctx); err == nil {
 			h.Start(c)
 		}
@@ -114,7 +132,7 @@ func (h *Hub) spawn(fn func()) {
 
 // Settled waits until the first attempt to subscribe has ended, well or not.
 func (h *Hub) Settled(ctx context.Context) {
-	if h.off {
+	if h.cfg.Off {
 		return
 	}
 	select {
@@ -123,6 +141,12 @@ func (h *Hub) Settled(ctx context.Context) {
 	case <-ctx.Done():
 	}
 }
+
+// Off reports whether it never subscribes.
+func (h *Hub) Off() bool { return h.cfg.Off }
+
+// Process is the id of this process.
+func (h *Hub) Process() string { return h.process }
 
 // Mode says how waiters are woken at the moment.
 func (h *Hub) Mode() backend.WakeMode {
@@ -154,7 +178,7 @@ func (h *Hub) Self(watch bool) (s valkeylease.Self) {
 // Saw draws the conclusions from a reply: a process that takes part in leases
 // subscribes, and looks after the holder that it waits for.
 func (h *Hub) Saw(c valkey.Client, a valkeylease.Ask, r valkeylease.Reply) {
-	if r.Value != nil || h.off {
+	if r.Value != nil || h.cfg.Off {
 		return
 	}
 	h.Start(c)

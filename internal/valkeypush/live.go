@@ -49,12 +49,12 @@ func (h *Hub) pollHolders() {
 		if len(holders) == 0 {
 			return
 		}
-		counts, ok := h.count(holders, nodes)
+		gone, ok := h.gone(holders, nodes)
 		now, pause := time.Now(), lookEvery
 		for _, p := range holders {
 			since, before := missing[p]
 			switch {
-			case !ok || counts[h.layout.Channel(p)] > 0: // what is not known is not dead
+			case !ok || !gone[p]: // what is not known is not dead
 				delete(missing, p)
 			case !before:
 				missing[p], pause = now, lookAgain
@@ -103,9 +103,17 @@ func (h *Hub) anyNew(seenBefore map[string]bool) bool {
 	return false
 }
 
-// holders returns the processes that somebody waits for, and the nodes to ask.
-// With none, the poll has ended.
-func (h *Hub) holders(seen map[string]bool) (processes []string, nodes []valkey.Client) {
+// node is one to ask.
+type node struct {
+	*link
+	client  valkey.Client
+	session int
+}
+
+// holders returns the processes that somebody waits for, and the nodes to ask,
+// or nil if one that is to be asked does not answer. With no process, the poll
+// has ended.
+func (h *Hub) holders(seen map[string]bool) (processes []string, nodes []node) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	clear(seen)
@@ -117,38 +125,71 @@ func (h *Hub) holders(seen map[string]bool) (processes []string, nodes []valkey.
 			}
 		}
 	}
-	for _, l := range h.links {
-		if !l.replica {
-			nodes = append(nodes, l.client)
-		}
-	}
 	if h.closed {
 		processes = nil
 	}
 	h.polling = len(processes) > 0
+	for _, l := range h.links {
+		switch {
+		case l.replica:
+		case l.mode == live:
+			nodes = append(nodes, node{link: l, client: l.client, session: l.sessions})
+		case l.lost.IsZero() || time.Since(l.lost) < gather:
+			return processes, nil // until it is back, or has a successor
+		}
+	}
 	return processes, nodes
 }
 
-// count asks every node, as a process may be late to subscribe at a new one. It
-// reports false unless all have answered.
-func (h *Hub) count(processes []string, nodes []valkey.Client) (map[string]int64, bool) {
+// gone tells who of processes is subscribed nowhere, though some node could
+// tell: where a process has been seen before, or where whoever lives has had
+// the time to come. A failover must not make the living look dead: at a node
+// that was just promoted nobody is subscribed yet. It asks every node, as a
+// process may be late at one, and reports false unless all have answered.
+func (h *Hub) gone(processes []string, nodes []node) (gone map[string]bool, ok bool) {
 	ctx, cancel := context.WithTimeout(h.ctx, lookLimit)
 	defer cancel()
 	channels := make([]string, len(processes))
 	for i, p := range processes {
 		channels[i] = h.layout.Channel(p)
 	}
-	sum := make(map[string]int64, len(channels))
-	for _, c := range nodes {
-		m, err := c.Do(ctx, c.B().PubsubNumsub().Channel(channels...).Build()).AsIntMap()
-		if err != nil || len(m) < len(channels) {
+	gone = make(map[string]bool, len(processes))
+	here := make(map[string]bool, len(processes))
+	for _, n := range nodes {
+		counts, err := n.client.Do(ctx, n.client.B().PubsubNumsub().Channel(channels...).Build()).AsIntMap()
+		if err != nil || len(counts) < len(channels) {
 			return nil, false
 		}
-		for ch, n := range m {
-			sum[ch] += n
+		seen := make(map[string]bool, len(processes))
+		for i, p := range processes {
+			seen[p] = counts[channels[i]] > 0
+			here[p] = here[p] || seen[p]
+		}
+		h.tell(n, seen, gone)
+	}
+	for p := range here {
+		if here[p] {
+			delete(gone, p)
 		}
 	}
-	return sum, len(nodes) > 0
+	return gone, len(nodes) > 0
+}
+
+// tell adds to gone whom a node could tell to be, and remembers whom it has seen.
+func (h *Hub) tell(n node, seen, gone map[string]bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if n.sessions != n.session { // it has begun anew meanwhile
+		return
+	}
+	sure := !time.Now().Before(n.sure)
+	for p, is := range seen {
+		if !is && (sure || n.seen[p]) {
+			gone[p] = true
+		}
+		seen[p] = is || n.seen[p]
+	}
+	n.seen = seen // only of those who are looked at
 }
 
 // bury notes that a process is dead, for requests to take its leases over, and

@@ -11,6 +11,7 @@ import (
 
 	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/internal/servertest"
+	"github.com/bellwethercache/bellwether/internal/valkeylease"
 )
 
 // proxy passes bytes on until it is cut: to the server a killed process looks
@@ -102,6 +103,23 @@ func TestBelievedDeadIsNotEnough(t *testing.T) {
 	}
 }
 
+// TestWhoIsNotSubscribedTakesNothingOver: what it believes is of another node.
+func TestWhoIsNotSubscribedTakesNothingOver(t *testing.T) {
+	s := servertest.Valkey(t)
+	gone, b := join(t, s.URL(), nil), join(t, s.URL(), nil)
+	gone.acquire("k", 1)
+	gone.Close()
+	for _, self := range []string{"", "0123456789ab", b.process} {
+		r, err := valkeylease.Acquire(t.Context(), b.c, valkeylease.Ask{
+			Keys: b.l.Keys("k"), Self: valkeylease.Self{Holder: self, Dead: []string{gone.process}},
+			LeaseRequest: backend.LeaseRequest{Token: strings.Repeat("2", 32), TTL: time.Minute},
+		})
+		if err != nil || r.Won != (self == b.process) {
+			t.Errorf("Acquire by %q = %+v, %v, want it taken over only by who is subscribed", self, r, err)
+		}
+	}
+}
+
 // TestAReconnectIsNoDeath: one look that sees nobody is not enough.
 func TestAReconnectIsNoDeath(t *testing.T) {
 	s := servertest.Valkey(t)
@@ -130,15 +148,15 @@ func TestWhatIsNotKnownIsNotDead(t *testing.T) {
 	s := servertest.Valkey(t)
 	a := join(t, s.URL(), nil)
 	_, nodes := a.holders(map[string]bool{})
-	if _, ok := a.count([]string{"x"}, nodes); !ok {
-		t.Error("count of a server that answers is not known")
+	if _, ok := a.gone([]string{"x"}, nodes); !ok {
+		t.Error("gone of a server that answers is not known")
 	}
-	if _, ok := a.count([]string{"x"}, nil); ok {
-		t.Error("count of no node is known")
+	if _, ok := a.gone([]string{"x"}, nil); ok {
+		t.Error("gone of no node is known")
 	}
 	s.Kill()
-	if n, ok := a.count([]string{"x"}, nodes); ok {
-		t.Errorf("count = %v from a dead server", n)
+	if n, ok := a.gone([]string{"x"}, nodes); ok {
+		t.Errorf("gone = %v from a dead server", n)
 	}
 }
 

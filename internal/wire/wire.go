@@ -6,11 +6,12 @@
 //	offset size
 //	 0      2   magic "BW"
 //	 2      1   version, 1
-//	 3      1   flags: 1 absent, others must be 0
+//	 3      1   flags: 1 absent, 2 the fence is an as-of; others must be 0
 //	 4      2   codec id
 //	 6      4   schema id
 //	10      8   key hash: the first 8 bytes of the SHA-256 of the cache's key
-//	18      8   fence of the lease under which it was loaded, or 0
+//	18      8   fence of the lease under which it was loaded; or of an entry
+//	            without one the stamp that its data are as of, or 0
 //	26      8   created: microseconds since the Unix epoch, the store's clock
 //	34      8   fresh for: microseconds after created
 //	42      8   lives for: microseconds after created
@@ -22,8 +23,10 @@
 //
 // Metadata is a sequence of fields (1 byte kind, 4 bytes length, bytes):
 // 1 a tag (repeatable), 2 ETag, 3 Last-Modified (8 bytes, microseconds since
-// the epoch). Unknown kinds are skipped, so that a later minor version can add
-// one. Everything is checked before any decoder sees a byte of the payload.
+// the epoch), 4 the identity of the entry that this is a copy of (8 bytes), 5
+// what its data are as of, if that is not the fence (8 bytes). Unknown kinds are
+// skipped, so that a later minor version can add one. Everything is checked
+// before any decoder sees a byte of the payload.
 package wire
 
 import (
@@ -41,11 +44,14 @@ const HeaderSize = 70
 const (
 	version    = 1
 	flagAbsent = 1
+	flagAsOf   = 2
 	crcAt      = 66
 
 	fieldTag      = 1
 	fieldETag     = 2
 	fieldModified = 3
+	fieldCopyOf   = 4
+	fieldAsOf     = 5
 )
 
 var (
@@ -64,6 +70,7 @@ type Header struct {
 	Codec    uint16
 	Schema   uint32
 	Fence    uint64
+	AsOf     uint64 // 0: as the fence
 	Created  int64
 	FreshFor int64
 	LivesFor int64
@@ -75,7 +82,21 @@ type Header struct {
 type Meta struct {
 	Tags         []string
 	ETag         string
-	LastModified int64 // microseconds since the epoch; 0: none
+	LastModified int64  // microseconds since the epoch; 0: none
+	CopyOf       uint64 // Identity of the entry that this is a copy of, in a tier between; 0: none
+}
+
+// Identity tells an envelope from every other of its key, by its first
+// HeaderSize bytes. It is 0 for what is too short to be one, and only then.
+func Identity(head []byte) uint64 {
+	if len(head) < HeaderSize {
+		return 0
+	}
+	h := uint64(14695981039346656037) // FNV-1a of what differs between two writes
+	for _, b := range head[18:HeaderSize] {
+		h = (h ^ uint64(b)) * 1099511628211
+	}
+	return max(h, 1)
 }
 
 // Append appends the envelope of key's entry to dst. encode appends the
@@ -84,6 +105,9 @@ func Append(dst []byte, key string, h *Header, encode func([]byte) ([]byte, erro
 	start := len(dst)
 	dst = append(dst, make([]byte, HeaderSize)...)
 	dst = appendMeta(dst, &h.Meta)
+	if h.Fence != 0 && h.AsOf != 0 && h.AsOf != h.Fence {
+		dst = appendWord(dst, fieldAsOf, h.AsOf)
+	}
 	body := len(dst)
 	if encode != nil {
 		grown, err := encode(dst)
@@ -100,11 +124,16 @@ func Append(dst []byte, key string, h *Header, encode func([]byte) ([]byte, erro
 	if h.Absent {
 		b[3] = flagAbsent
 	}
+	fence := h.Fence
+	if fence == 0 && h.AsOf != 0 {
+		b[3] |= flagAsOf
+		fence = h.AsOf
+	}
 	be := binary.BigEndian
 	be.PutUint16(b[4:], h.Codec)
 	be.PutUint32(b[6:], h.Schema)
 	be.PutUint64(b[10:], keyHash(key))
-	be.PutUint64(b[18:], h.Fence)
+	be.PutUint64(b[18:], fence)
 	be.PutUint64(b[26:], uint64(h.Created))
 	be.PutUint64(b[34:], uint64(h.FreshFor))
 	be.PutUint64(b[42:], uint64(h.LivesFor))
@@ -123,10 +152,16 @@ func appendMeta(dst []byte, m *Meta) []byte {
 		dst = appendField(dst, fieldETag, m.ETag)
 	}
 	if m.LastModified != 0 {
-		dst = append(dst, fieldModified, 0, 0, 0, 8)
-		dst = binary.BigEndian.AppendUint64(dst, uint64(m.LastModified))
+		dst = appendWord(dst, fieldModified, uint64(m.LastModified))
+	}
+	if m.CopyOf != 0 {
+		dst = appendWord(dst, fieldCopyOf, m.CopyOf)
 	}
 	return dst
+}
+
+func appendWord(dst []byte, kind byte, word uint64) []byte {
+	return binary.BigEndian.AppendUint64(append(dst, kind, 0, 0, 0, 8), word)
 }
 
 func appendField(dst []byte, kind byte, s string) []byte {
@@ -139,7 +174,16 @@ func appendField(dst []byte, kind byte, s string) []byte {
 // aliases b. The error is ErrCorrupt, or ErrForeign if only codec, schema or
 // key differ from what is wanted.
 func Parse(b []byte, key string, codec uint16, schema uint32) (h Header, payload []byte, err error) {
-	if len(b) < HeaderSize || b[0] != 'B' || b[1] != 'W' || b[2] != version || b[3]&^flagAbsent != 0 {
+	h, payload, err = ParseAny(b, key)
+	if err == nil && (h.Codec != codec || h.Schema != schema) {
+		return Header{}, nil, ErrForeign
+	}
+	return h, payload, err
+}
+
+// ParseAny is Parse for whatever codec and schema the header then names.
+func ParseAny(b []byte, key string) (h Header, payload []byte, err error) {
+	if len(b) < HeaderSize || b[0] != 'B' || b[1] != 'W' || b[2] != version || b[3]&^(flagAbsent|flagAsOf) != 0 {
 		return h, nil, ErrCorrupt
 	}
 	be := binary.BigEndian
@@ -151,23 +195,27 @@ func Parse(b []byte, key string, codec uint16, schema uint32) (h Header, payload
 		Absent:   b[3]&flagAbsent != 0,
 		Codec:    be.Uint16(b[4:]),
 		Schema:   be.Uint32(b[6:]),
-		Fence:    be.Uint64(b[18:]),
+		AsOf:     be.Uint64(b[18:]),
 		Created:  int64(be.Uint64(b[26:])),
 		FreshFor: int64(be.Uint64(b[34:])),
 		LivesFor: int64(be.Uint64(b[42:])),
 		Cost:     int64(be.Uint64(b[50:])),
 	}
+	if b[3]&flagAsOf == 0 {
+		h.Fence = h.AsOf
+	}
 	if h.Created < 0 || h.FreshFor < 0 || h.LivesFor < h.FreshFor || h.Cost < 0 ||
-		!parseMeta(b[HeaderSize:HeaderSize+metaLen], &h.Meta) {
+		!parseMeta(b[HeaderSize:HeaderSize+metaLen], &h) {
 		return Header{}, nil, ErrCorrupt
 	}
-	if h.Codec != codec || h.Schema != schema || be.Uint64(b[10:]) != keyHash(key) {
+	if be.Uint64(b[10:]) != keyHash(key) {
 		return Header{}, nil, ErrForeign
 	}
 	return h, b[HeaderSize+metaLen:], nil
 }
 
-func parseMeta(b []byte, m *Meta) bool {
+func parseMeta(b []byte, h *Header) bool {
+	m := &h.Meta
 	for len(b) > 0 {
 		if len(b) < 5 {
 			return false
@@ -184,11 +232,18 @@ func parseMeta(b []byte, m *Meta) bool {
 			m.Tags = append(m.Tags, string(field))
 		case fieldETag:
 			m.ETag = string(field)
-		case fieldModified:
+		case fieldModified, fieldCopyOf, fieldAsOf:
 			if n != 8 {
 				return false
 			}
-			m.LastModified = int64(binary.BigEndian.Uint64(field))
+			switch word := binary.BigEndian.Uint64(field); kind {
+			case fieldModified:
+				m.LastModified = int64(word)
+			case fieldCopyOf:
+				m.CopyOf = word
+			default:
+				h.AsOf = word
+			}
 		}
 	}
 	return true

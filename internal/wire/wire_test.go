@@ -14,7 +14,7 @@ import (
 
 func sample() wire.Header {
 	return wire.Header{
-		Codec: 1, Schema: 7, Fence: 1700000000000001, Created: 1700000000000000,
+		Codec: 1, Schema: 7, Fence: 1700000000000001, AsOf: 1700000000000001, Created: 1700000000000000,
 		FreshFor: 60_000_000, LivesFor: 90_000_000, Cost: 300_000,
 		Meta: wire.Meta{Tags: []string{"eu", "weather"}, ETag: `"v1"`, LastModified: 1600000000000000},
 	}
@@ -32,6 +32,8 @@ func encode(t testing.TB, key string, h wire.Header, payload string) []byte {
 func TestRoundTrip(t *testing.T) {
 	for name, h := range map[string]wire.Header{
 		"full": sample(), "bare": {Codec: 3}, "absent": {Absent: true, LivesFor: 1},
+		"set": {AsOf: 1700000000000001}, "copy": {Fence: 5, AsOf: 5, Meta: wire.Meta{CopyOf: 1 << 63}},
+		"another time": {Fence: 5, AsOf: 1700000000000001},
 	} {
 		for _, payload := range []string{"", "x", strings.Repeat("\x00\xff", 1000)} {
 			got, p, err := wire.Parse(encode(t, "k", h, payload), "k", h.Codec, h.Schema)
@@ -52,6 +54,23 @@ func TestGolden(t *testing.T) {
 	}
 	if err != nil || got != string(want) {
 		t.Errorf("envelope = %v\n%s\nwant\n%s\nA change of the format needs a new version byte.", err, got, want)
+	}
+}
+
+func TestIdentity(t *testing.T) {
+	a := sample()
+	b := a
+	b.Created++
+	whole := encode(t, "k", a, "payload")
+	id := wire.Identity(whole)
+	if id == 0 || wire.Identity(whole[:wire.HeaderSize]) != id {
+		t.Errorf("Identity = %d, of its head %d, want the same and not 0", id, wire.Identity(whole[:wire.HeaderSize]))
+	}
+	if wire.Identity(encode(t, "k", b, "payload")) == id || wire.Identity(encode(t, "k", a, "payloae")) == id {
+		t.Error("Identity does not tell another write, or another value, apart")
+	}
+	if got := wire.Identity(whole[:wire.HeaderSize-1]); got != 0 {
+		t.Errorf("Identity of a fragment = %d, want 0", got)
 	}
 }
 

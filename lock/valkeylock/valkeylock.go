@@ -9,6 +9,12 @@
 // Those who wait for a lease are told when it ends, and when its holder's process
 // is gone, on the channel <namespace>:p:<id>: see the package valkeystore, also
 // for access rights. Without those rights they look again and again.
+//
+// A lock outlives a failover, of a cluster or under Sentinel, that takes less
+// than its TTL, if the replica has heard of it: replication is asynchronous, and
+// the last moments of a master may be lost with it. Then somebody else may be
+// granted the lock, with a higher fence, while its holder has yet to find out:
+// have what the lock protects refuse lower fences.
 package valkeylock
 
 import (
@@ -60,18 +66,18 @@ var (
 	_ lock.Notifier = (*Driver)(nil)
 )
 
-// Open returns a driver on the server that rawURL names (valkey://, valkeys://
-// or rediss:// with TLS, unix://). It connects, and subscribes, in the background:
+// Open returns a driver on the server, the cluster or the master of Sentinels
+// that rawURL names, as valkeystore.Open takes it. It connects, and subscribes, in the background:
 // a server that is down now is used once it is up.
 func Open(rawURL string, opts *Options) (*Driver, error) {
 	d, err := newDriver(opts)
 	if err != nil {
 		return nil, err
 	}
-	if d.conn, err = valkeyconn.Open(rawURL); err != nil {
+	if d.conn, err = valkeyconn.Open(rawURL, nil); err != nil {
 		return nil, fmt.Errorf("valkeylock: %w", err)
 	}
-	d.hub.StartWith(d.conn.Client)
+	d.hub.StartWith(d.conn.Await)
 	return d, nil
 }
 
@@ -102,7 +108,7 @@ func newDriver(opts *Options) (*Driver, error) {
 	if o.Timeout < 0 {
 		return nil, fmt.Errorf("valkeylock: Options.Timeout: must not be negative, is %v", o.Timeout)
 	}
-	return &Driver{layout: layout, hub: valkeypush.New(layout, o.NoPush), timeout: cmp.Or(o.Timeout, time.Second)}, nil
+	return &Driver{layout: layout, hub: valkeypush.New(layout, valkeypush.Config{Off: o.NoPush}), timeout: cmp.Or(o.Timeout, time.Second)}, nil
 }
 
 // Acquire implements lock.Driver.
