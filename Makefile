@@ -11,7 +11,7 @@ NESTED := $(patsubst %/go.mod,%,$(wildcard internal/bench/go.mod))
 
 # One package at a time: several start fleets of processes, and what they promise they promise of a machine that has room for them.
 # Tests that need a Valkey server start this one, and with REQUIRE they fail instead of skipping when there is none.
-WITH_SERVER = VALKEY_SERVER="$$(.ci/install-valkey)" BELLWETHER_REQUIRE_SERVERS=1
+WITH_SERVER = VALKEY_SERVER="$$(.ci/install-valkey)" JAEGER_ALL_IN_ONE="$$(.ci/install-servers all-in-one)" BELLWETHER_REQUIRE_SERVERS=1
 
 BENCH = $(GO) test -run '^$$' -bench . -benchmem
 
@@ -23,7 +23,7 @@ help: ## list these targets
 check: test lint bench-smoke ## all that must pass before a merge
 
 .PHONY: server
-server: ## find the servers that the tests start, or install them
+server: ## find the servers and the browser that the tests start, or install them
 	@.ci/install-valkey
 	@.ci/install-servers
 
@@ -59,7 +59,16 @@ bench-smoke: server ## every benchmark ten times round, to see that it runs
 
 .PHONY: demo
 demo: ## watch a stampede, and then watch it not happen
-	$(GO) run ./examples/stampede
+	$(GO) run ./examples/stampede --protection compare
+
+.PHONY: observe
+observe: ## a herd to look at, with traces in Jaeger and metrics in Prometheus
+	$(GO) run ./examples/observe
+
+.PHONY: screenshots
+screenshots: server ## the pictures of the examples, taken anew with a headless chromium
+	examples/stampede/screenshot
+	examples/observe/screenshots
 
 .PHONY: lint lint-fmt lint-vet lint-golangci lint-arrows lint-tidy
 lint: lint-fmt lint-vet lint-golangci lint-arrows lint-tidy ## formatting, vet, linters, import arrows, go.mod
