@@ -75,18 +75,33 @@ func TestDemoKillHolder(t *testing.T) {
 		t.Fatalf("exit %d, %+v", code, d)
 	}
 	for _, test := range d.Tests {
-		if test.Killed != 20 || test.Errors+test.Timeouts != 0 || test.APICalls != 2 || test.Recovery == nil || !test.Recovery.Held {
+		if test.Killed != 20 || test.Errors+test.Timeouts != 0 || test.APICalls != 2 || test.Recovery == nil {
 			t.Errorf("%+v, recovery %+v", test, test.Recovery)
 		}
 	}
 }
 
-// That a holder has died is found out long before its lock ends.
+// That a holder has died is found out long before its lock ends, and what is
+// promised then is what the demo judges by. How well a busy machine keeps it is
+// not for this test.
 func TestDemoTakesOverFromTheDead(t *testing.T) {
 	t.Parallel()
 	_, d := runJSON(t, "--embedded --processes 3 --kill-holder --latency 300ms -l 60000 -r 60 -t 12")
-	if r := d.Tests[0].Recovery; r == nil || !r.Held || r.Load > 20_000 {
-		t.Errorf("recovery %+v, want another's load well within the lock's 60 s", r)
+	r := d.Tests[0].Recovery
+	if r == nil || r.Load == 0 || r.Load > 20_000 {
+		t.Fatalf("recovery %+v, want another's load well within the lock's 60 s", r)
+	}
+	if !r.Live || r.Bound != 250 || r.Held != (r.Load <= 250) {
+		t.Errorf("recovery %+v, want it judged by 250 ms", r)
+	}
+}
+
+// The textbook's lock ends with its time, and no sooner.
+func TestDemoKillHolderNaive(t *testing.T) {
+	t.Parallel()
+	_, d := runJSON(t, "--embedded --processes 2 --kill-holder --protection naive --latency 300ms -l 600 -r 8 -t 4")
+	if r := d.Tests[0].Recovery; r == nil || r.Live || r.Bound != 2200 {
+		t.Errorf("recovery %+v, want it judged by the lock's 600 ms and 1.6 s", r)
 	}
 }
 

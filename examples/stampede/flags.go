@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,6 +28,7 @@ type settings struct {
 	embedded      bool
 	api, apiKey   string
 	otlp          string
+	report        string
 
 	flush, verbose, interactive, killHolder, json bool
 }
@@ -53,7 +56,9 @@ The protection
 
 The servers
       --valkey URL       use this Valkey (or set VALKEY_URL); else a valkey-server on PATH
-                         is started, else an embedded one serves
+                         is started, else an embedded one serves. A cluster is
+                         valkey+cluster://host:port,host:port, and with Sentinels
+                         it is valkey+sentinel://host:port,host:port/mymaster
       --embedded         use the embedded one anyway
   -f, --flush            first delete what earlier runs left (only the demo's own keys)
       --api URL          ask this OpenWeatherMap instead of the built-in API
@@ -63,6 +68,7 @@ The servers
 The output
   -v, --verbose          a line for every request
       --json             one JSON object instead of text
+      --report FILE      draw it as well: one HTML page, for any browser, phone or screen reader
   -i, --interactive      ask for the settings, then offer to run again
   -h, --help             this text
 
@@ -105,6 +111,7 @@ func parseFlags(args []string, getenv func(string) string) (settings, error) {
 	fs.StringVar(&s.api, "api", "", "")
 	fs.StringVar(&s.apiKey, "api-key", "", "")
 	fs.StringVar(&s.otlp, "otlp", "", "")
+	fs.StringVar(&s.report, "report", "", "")
 	switch err := fs.Parse(args); {
 	case errors.Is(err, flag.ErrHelp):
 		return s, err
@@ -142,6 +149,8 @@ func (s *settings) contradictions(given map[string]bool) error {
 		return errors.New("--latency belongs to the built-in API and excludes --api")
 	case s.json && s.interactive:
 		return errors.New("--json and --interactive exclude each other")
+	case given["report"] && !writable(s.report):
+		return fmt.Errorf("--report must name a file in a folder that exists, such as stampede.html, not %q", s.report)
 	case given["valkey"] && s.valkey == "":
 		return errors.New("--valkey needs a URL, such as valkey://127.0.0.1:6379")
 	case given["api"] && !webURL(s.api):
@@ -172,6 +181,15 @@ func (s *settings) complete(getenv func(string) string) error {
 	}
 	s.api = strings.TrimRight(s.api, "/")
 	return nil
+}
+
+// writable reports whether path can be a file, before a herd runs for nothing.
+func writable(path string) bool {
+	if info, err := os.Stat(path); err == nil {
+		return info.Mode().IsRegular()
+	}
+	info, err := os.Stat(filepath.Dir(path))
+	return path != "" && err == nil && info.IsDir()
 }
 
 func webURL(raw string) bool {

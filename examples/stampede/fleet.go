@@ -19,6 +19,7 @@ type fleet struct {
 	workers map[int]*remoteWorker
 	inbox   chan inbound
 	warn    func(string)
+	live    map[int]bool // workers whose server tells when a holder dies
 }
 
 // inbound is a message of a worker, or the news that it has ended.
@@ -39,7 +40,7 @@ type remoteWorker struct {
 func newFleet(s setup, threads []int, errw io.Writer, warn func(string)) *fleet {
 	return &fleet{
 		setup: s, threads: threads, errw: errw, warn: warn,
-		workers: make(map[int]*remoteWorker), inbox: make(chan inbound),
+		workers: make(map[int]*remoteWorker), inbox: make(chan inbound), live: make(map[int]bool),
 	}
 }
 
@@ -84,10 +85,22 @@ func (f *fleet) awaitReady(ctx context.Context, n int) error {
 		case in.gone:
 			return fmt.Errorf("process %d ended before it was ready: %w", in.from, in.err)
 		case in.Ready:
+			f.live[in.from] = in.Live
 			n--
 		}
 	}
 	return nil
+}
+
+// allLive reports whether all workers have a server that tells when a holder
+// dies.
+func (f *fleet) allLive() bool {
+	for id := range f.workers {
+		if !f.live[id] {
+			return false
+		}
+	}
+	return true
 }
 
 // receive returns the next message that is not merely a warning.

@@ -125,6 +125,14 @@ func (ses *session) report(ctx context.Context, s *settings) error {
 	} else {
 		ses.out.summary(s, all)
 	}
+	if s.report != "" {
+		if err := ses.writePage(s, all); err != nil {
+			return err
+		}
+		if !s.json {
+			ses.out.line("  timeline: %s", s.report)
+		}
+	}
 	ses.out.flush()
 	for i := range all {
 		if all[i].Protection == protectFull && !all[i].Summary.Prevented {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/valkey-io/valkey-go"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/bellwethercache/bellwether/internal/valkeyconn"
 	"github.com/bellwethercache/bellwether/lock"
@@ -22,15 +23,16 @@ const opTimeout = 100 * time.Millisecond
 type none struct {
 	client valkey.Client
 	source *source
+	tracer trace.Tracer
 	prefix string
 }
 
-func openNone(s *setup, src *source) (*none, error) {
+func openNone(s *setup, src *source, tracer trace.Tracer) (*none, error) {
 	client, err := connect(s.Valkey)
 	if err != nil {
 		return nil, err
 	}
-	return &none{client: client, source: src, prefix: namespace + ":" + s.Protection + ":"}, nil
+	return &none{client: client, source: src, tracer: tracer, prefix: namespace + ":" + s.Protection + ":"}, nil
 }
 
 // connect returns a client also when the server is away: it heals by itself.
@@ -55,7 +57,9 @@ func (n *none) get(ctx context.Context, c city) (weather, error) {
 	if w, ok := n.read(ctx, c); ok {
 		return w, nil
 	}
-	return n.load(ctx, c)
+	st := n.tell(ctx)
+	defer st.end()
+	return n.load(st.ctx, c, roleUnprotected)
 }
 
 // read takes a server that does not answer for one that has nothing.
@@ -70,8 +74,8 @@ func (n *none) read(ctx context.Context, c city) (w weather, ok bool) {
 	return w, true
 }
 
-func (n *none) load(ctx context.Context, c city) (weather, error) {
-	w, err := n.source.load(ctx, c)
+func (n *none) load(ctx context.Context, c city, role string) (weather, error) {
+	w, err := n.traced(ctx, c, role)
 	if err != nil {
 		return w, err
 	}
@@ -105,8 +109,8 @@ type naive struct {
 // naiveRetries is how often the textbook's waiter tries again.
 const naiveRetries = 5
 
-func openNaive(s *setup, src *source) (*naive, error) {
-	plain, err := openNone(s, src)
+func openNaive(s *setup, src *source, tracer trace.Tracer) (*naive, error) {
+	plain, err := openNone(s, src, tracer)
 	if err != nil {
 		return nil, err
 	}
@@ -115,32 +119,38 @@ func openNaive(s *setup, src *source) (*naive, error) {
 
 func (n *naive) get(ctx context.Context, c city) (weather, error) {
 	t := tracked(ctx)
-	var began time.Time // of the wait
+	if w, ok := n.read(ctx, c); ok {
+		return w, nil
+	}
+	st := n.tell(ctx)
+	defer st.end()
 	for retry := 0; ; retry++ {
-		if w, ok := n.read(ctx, c); ok {
-			if retry > 0 {
-				t.waited(time.Since(began))
+		if retry > 0 {
+			if w, ok := n.read(ctx, c); ok {
+				t.waited(st.waited(outcomeFilled))
+				return w, nil
 			}
-			return w, nil
 		}
 		won, err := n.lock(ctx, c)
 		if won || err != nil { // no server, no lock
 			if retry > 0 {
-				t.waited(time.Since(began))
+				t.waited(st.waited(outcomeAcquired))
 			}
-			return n.loadLocked(ctx, c, won)
+			return n.loadLocked(st.ctx, c, won)
 		}
 		if retry == 0 {
-			began = time.Now()
+			st.contended()
 		}
 		t.set(func(t *track) { t.rec.Lock = lockHeld })
 		if retry == naiveRetries {
-			t.waited(time.Since(began))
+			t.waited(st.waited(outcomeTimeout))
 			t.set(func(t *track) { t.rec.TimedOut = true })
-			return n.load(ctx, c)
+			return n.load(st.ctx, c, roleUnprotected)
 		}
 		t.set(func(t *track) { t.rec.Retries++ })
+		st.retry(retry + 1)
 		if err := wait(ctx, n.backoff(retry)); err != nil {
+			st.waited(outcomeCanceled)
 			return weather{}, err
 		}
 	}
@@ -160,10 +170,10 @@ func (n *naive) lock(ctx context.Context, c city) (won bool, err error) {
 
 func (n *naive) loadLocked(ctx context.Context, c city, won bool) (weather, error) {
 	if !won {
-		return n.load(ctx, c)
+		return n.load(ctx, c, roleUnprotected)
 	}
 	tracked(ctx).set(func(t *track) { t.rec.Lock = lockAcquired })
-	w, err := n.load(ctx, c)
+	w, err := n.load(ctx, c, roleHolder)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
 	defer cancel()
 	_ = n.client.Do(ctx, n.client.B().Del().Key(n.lockKey(c)).Build()).Error() // it ends by itself

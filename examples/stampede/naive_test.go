@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/bellwethercache/bellwether/lock"
 )
@@ -44,7 +45,7 @@ func withNaive(t *testing.T, api string, lockTTL time.Duration, backoff lock.Bac
 	m := miniredis.RunT(t)
 	src := newSource(api, "k", 10, nil)
 	t.Cleanup(src.close)
-	n, err := openNaive(&setup{Protection: protectNaive, Valkey: "valkey://" + m.Addr(), LockTTL: lockTTL}, src)
+	n, err := openNaive(&setup{Protection: protectNaive, Valkey: "valkey://" + m.Addr(), LockTTL: lockTTL}, src, noop.NewTracerProvider().Tracer(""))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +157,7 @@ func TestNoneLoadsForEverybody(t *testing.T) {
 	m := miniredis.RunT(t)
 	src := newSource(api.url, "k", 10, nil)
 	defer src.close()
-	p, err := openNone(&setup{Protection: protectNone, Valkey: "valkey://" + m.Addr()}, src)
+	p, err := openNone(&setup{Protection: protectNone, Valkey: "valkey://" + m.Addr()}, src, noop.NewTracerProvider().Tracer(""))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/backend/ristrettostore"
 	"github.com/bellwethercache/bellwether/backend/valkeystore"
 	"github.com/bellwethercache/bellwether/cache"
@@ -33,14 +37,14 @@ type protection interface {
 }
 
 // openProtection opens the one that the parent asks for.
-func openProtection(ctx context.Context, s *setup, src *source, hooks cache.Hooks) (protection, error) {
+func openProtection(ctx context.Context, s *setup, src *source, tracer trace.Tracer, hooks cache.Hooks) (protection, error) {
 	switch s.Protection {
 	case protectFull:
 		return openFull(ctx, s, src, hooks)
 	case protectNaive:
-		return openNaive(s, src)
+		return openNaive(s, src, tracer)
 	}
-	return openNone(s, src)
+	return openNone(s, src, tracer)
 }
 
 // full is Bellwether: two tiers, coalescing in the process, a lease between
@@ -59,7 +63,7 @@ func openFull(ctx context.Context, s *setup, src *source, hooks cache.Hooks) (*f
 		return nil, errors.Join(err, memory.Close())
 	}
 	c, err := cache.New(src.load, &cache.Options[city, weather]{
-		Name:   "weather",
+		Name:   cacheName,
 		Policy: cache.Policy{TTL: entryTTL},
 		Key:    city.key,
 		Lease: lock.Options{
@@ -83,6 +87,11 @@ func openFull(ctx context.Context, s *setup, src *source, hooks cache.Hooks) (*f
 }
 
 func (f *full) get(ctx context.Context, c city) (weather, error) { return f.cache.Get(ctx, c) }
+
+// live reports whether a tier tells its waiters that a holder has died.
+func (f *full) live() bool {
+	return slices.ContainsFunc(f.cache.Stats().Tiers, func(t tier.Stats) bool { return t.WakeMode == backend.WakeLive })
+}
 
 func (f *full) close() error { return f.cache.Close() }
 

@@ -16,7 +16,7 @@ import (
 //	prepare (for each city)   →    its requests line up
 //	                          ←    ready
 //	go                        →    its requests run
-//	                          ←    loading, progress, warning (at any time)
+//	                          ←    loading, progress, warning, spans (at any time)
 //	                          ←    result
 //	end of input              →    closes its cache, ends
 //
@@ -37,6 +37,7 @@ type setup struct {
 	API        string        `json:"api"`
 	APIKey     string        `json:"api_key"`
 	OTLP       string        `json:"otlp,omitempty"`
+	Spans      bool          `json:"spans,omitempty"` // are wanted by the parent
 }
 
 // share is a worker's part of one city's herd.
@@ -48,8 +49,10 @@ type share struct {
 // message is what a worker says.
 type message struct {
 	Ready    bool     `json:"ready,omitempty"`
+	Live     bool     `json:"live,omitempty"`     // with ready: the server tells when a holder dies
 	Progress int      `json:"progress,omitempty"` // requests done, of this share
 	Loading  *loading `json:"loading,omitempty"`
+	Spans    []span   `json:"spans,omitempty"`
 	Warning  string   `json:"warning,omitempty"`
 	Result   *result  `json:"result,omitempty"`
 	Error    string   `json:"error,omitempty"` // the worker cannot go on

@@ -9,29 +9,7 @@ import (
 func (p *paper) configuration(s *settings, ses *session) {
 	p.line("%s", p.style(bold, "Bellwether: one loads, the herd follows"))
 	p.heading("Configuration")
-	api := "built-in, " + s.latency.String() + " ± 20 %"
-	if s.api != "" {
-		api = redacted(s.api)
-	}
-	state := "kept from earlier runs, which may be hits"
-	switch {
-	case s.flushes():
-		state = "deleted first"
-	case ses.server.fresh:
-		state = "none, the server is new"
-	}
-	rows := [][]cell{
-		plain("herd", fmt.Sprintf("%d requests for each of %d %s, %d threads in %d %s", s.requests, s.cities,
-			plural(s.cities, "city", "cities"), s.effectiveThreads(), s.processes, plural(s.processes, "process", "processes"))),
-		plain("protection", describeProtection(s.protection)),
-		plain("lock TTL", s.lockTTL.String()),
-		plain("weather API", api),
-		plain("server", ses.server.what),
-		plain("earlier entries", state),
-	}
-	if s.killHolder {
-		rows = append(rows, plain("kill", "the process that holds the lock, in mid-load"))
-	}
+	rows := s.rows(ses.server)
 	for _, row := range rows {
 		row[0].style = dim
 	}
@@ -40,6 +18,34 @@ func (p *paper) configuration(s *settings, ses *session) {
 		p.warning(w)
 	}
 	p.flush()
+}
+
+// rows say what the settings are.
+func (s *settings) rows(srv *server) [][]cell {
+	api := "built-in, " + s.latency.String() + " ± 20 %"
+	if s.api != "" {
+		api = redacted(s.api)
+	}
+	state := "kept from earlier runs, which may be hits"
+	switch {
+	case s.flushes():
+		state = "deleted first"
+	case srv.fresh:
+		state = "none, the server is new"
+	}
+	rows := [][]cell{
+		plain("herd", fmt.Sprintf("%d requests for each of %d %s, %d threads in %d %s", s.requests, s.cities,
+			plural(s.cities, "city", "cities"), s.effectiveThreads(), s.processes, plural(s.processes, "process", "processes"))),
+		plain("protection", describeProtection(s.protection)),
+		plain("lock TTL", s.lockTTL.String()),
+		plain("weather API", api),
+		plain("server", srv.what),
+		plain("earlier entries", state),
+	}
+	if s.killHolder {
+		rows = append(rows, plain("kill", "the process that holds the lock, in mid-load"))
+	}
+	return rows
 }
 
 func describeProtection(protection string) string {
@@ -78,6 +84,23 @@ func (p *paper) test(s *settings, protection string, t *test) {
 	if t.Weather != nil {
 		p.line("  %s", p.style(cyan, t.Weather.String()))
 	}
+	p.table(t.tallies())
+	p.recovery(t)
+	if t.FirstError != "" {
+		p.line("  %s", p.style(red, "first error: "+t.FirstError))
+	}
+	if s.killHolder && t.Recovery == nil {
+		p.warning("no process loaded under the lock, so none was killed")
+	}
+	p.line("  %s", p.verdict(t.Prevented, t.verdict()))
+	if s.verbose {
+		p.timeline(t)
+	}
+}
+
+// tallies are the counts and times of a herd, in two columns of names and
+// values.
+func (t *test) tallies() [][]cell {
 	should := "(should be 1)"
 	if t.Recovery != nil {
 		should = "(should be 1, and 1 for the killed one)"
@@ -87,7 +110,7 @@ func (p *paper) test(s *settings, protection string, t *test) {
 		calls.style = red
 	}
 	left := func(name string) cell { return cell{name, dim} }
-	rows := [][]cell{
+	return [][]cell{
 		{left("requests"), {number(float64(t.Requests)), ""}, left("latency min / avg / max"), {millisText(t.Min) + " / " + millisText(t.Avg) + " / " + millisText(t.Max), ""}},
 		{left("cache hits"), {fmt.Sprintf("%d (%s %%)", t.Hits, number(t.HitRate)), ""}, left("hit latency"), {millisText(t.Hit), ""}},
 		{left("cache misses"), {strconv.Itoa(t.Misses), ""}, left("API latency"), {millisText(t.API), ""}},
@@ -95,35 +118,37 @@ func (p *paper) test(s *settings, protection string, t *test) {
 		{left("lock acquisitions"), {strconv.Itoa(t.Locks), ""}, left("timeouts"), {strconv.Itoa(t.Timeouts), ""}},
 		{left("lock waits"), {fmt.Sprintf("%d, %s on average", t.LockWaits, millisText(t.AvgWait)), ""}, left("errors"), {strconv.Itoa(t.Errors), ""}},
 	}
-	p.table(rows)
-	p.recovery(t)
-	if t.FirstError != "" {
-		p.line("  %s", p.style(red, "first error: "+t.FirstError))
-	}
-	if s.killHolder && t.Recovery == nil {
-		p.warning("no process loaded under the lock, so none was killed")
-	}
+}
+
+func (t *test) verdict() string {
 	switch {
 	case t.Prevented && t.APICalls == 0:
-		p.line("  %s", p.verdict(true, "no stampede: the entry of an earlier run was still there (-f deletes it)"))
+		return "no stampede: the entry of an earlier run was still there (-f deletes it)"
 	case t.Prevented:
-		p.line("  %s", p.verdict(true, "stampede prevented"))
-	default:
-		p.line("  %s", p.verdict(false, fmt.Sprintf("stampede: %d API calls, %d timeouts, %d errors", t.APICalls, t.Timeouts, t.Errors)))
+		return "stampede prevented"
 	}
-	if s.verbose {
-		p.timeline(t)
-	}
+	return fmt.Sprintf("stampede: %d API calls, %d timeouts, %d errors", t.APICalls, t.Timeouts, t.Errors)
 }
 
 func (p *paper) recovery(t *test) {
-	r := t.Recovery
-	if r == nil {
-		return
+	if r := t.Recovery; r != nil {
+		p.line("  %s", t.killed())
+		p.line("  %s", p.verdict(r.Held, r.promise()))
 	}
-	p.line("  process %d was killed at %s, with %d requests; another one loaded %s later, the next answer came after %s",
+}
+
+func (t *test) killed() string {
+	r := t.Recovery
+	return fmt.Sprintf("process %d was killed at %s, with %d requests; another one loaded %s later, the next answer came after %s",
 		r.Process, millisText(r.KilledMS), t.Killed, millisText(r.Load), millisText(r.Value))
-	p.line("  %s", p.verdict(r.Held, "recovery within lock TTL + 1.6 s = "+millisText(r.Bound)))
+}
+
+// promise is what the recovery is judged by.
+func (r *recovery) promise() string {
+	if r.Live {
+		return "recovery within " + millisText(r.Bound) + " and one load: the server tells when a holder dies"
+	}
+	return "recovery within lock TTL + 1.6 s = " + millisText(r.Bound) + " and one load"
 }
 
 func speedUp(x float64) string {
@@ -160,7 +185,7 @@ func (p *paper) timeline(t *test) {
 func (p *paper) summary(s *settings, all []outcome) {
 	p.heading("Summary")
 	if len(all) > 1 {
-		p.compare(all)
+		p.table(comparison(all), false, true, true, true)
 	} else {
 		p.totals(&all[0].Summary)
 	}
@@ -195,8 +220,8 @@ func (p *paper) totals(s *summary) {
 	p.table(rows, false, true, true)
 }
 
-// compare puts the protections side by side.
-func (p *paper) compare(all []outcome) {
+// comparison puts the protections side by side.
+func comparison(all []outcome) [][]cell {
 	row := func(name string, value func(s *summary) cell) []cell {
 		cells := []cell{{name, dim}}
 		for i := range all {
@@ -229,7 +254,7 @@ func (p *paper) compare(all []outcome) {
 		}
 		return cell{"no", red}
 	}))
-	p.table(rows, false, true, true, true)
+	return rows
 }
 
 func mark(ok bool) cell {

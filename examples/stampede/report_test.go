@@ -109,6 +109,10 @@ func TestReportKill(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
+	o.Tests[0].Recovery = &recovery{Process: 2, KilledMS: 150, Load: 251, Value: 551, Bound: 250, Live: true}
+	if out, want := printed(&s, false, o), "✗ recovery within 250 ms and one load"; !strings.Contains(out, want) {
+		t.Errorf("no %q in\n%s", want, out)
+	}
 }
 
 // Nothing that is printed shows a password.

@@ -37,6 +37,7 @@ type test struct {
 
 	waitMS  float64  // the sum
 	records []record // by start
+	drawing drawing
 }
 
 // event is a request in the JSON timeline.
@@ -59,6 +60,7 @@ func (t *trial) measure(calls int, lockTTL time.Duration) test {
 	s := test{
 		City: t.city.String(), Requests: len(t.records), APICalls: calls,
 		Weather: t.weather, Took: ms(t.ended), Recovery: t.recovered(lockTTL), records: t.records,
+		drawing: t.drawing(),
 	}
 	var all, hit, api mean
 	for i := range t.records {
@@ -88,38 +90,38 @@ func (t *trial) measure(calls int, lockTTL time.Duration) test {
 	return s
 }
 
-func (s *test) count(r *record) {
+func (t *test) count(r *record) {
 	switch r.Status {
 	case statusKilled:
-		s.Killed++
+		t.Killed++
 		return
 	case statusError:
-		s.Errors++
-		s.FirstError = cmp.Or(s.FirstError, r.Err)
+		t.Errors++
+		t.FirstError = cmp.Or(t.FirstError, r.Err)
 	case statusAPI:
-		s.Misses++
+		t.Misses++
 	default:
-		s.Hits++
+		t.Hits++
 	}
 	if r.Lock == lockAcquired {
-		s.Locks++
+		t.Locks++
 	}
 	if r.Waited {
-		s.LockWaits++
-		s.waitMS += ms(r.Wait)
+		t.LockWaits++
+		t.waitMS += ms(r.Wait)
 	}
 	if r.TimedOut {
-		s.Timeouts++
+		t.Timeouts++
 	}
 }
 
 // answered is the requests whose process was left alive.
-func (s *test) answered() int { return s.Requests - s.Killed }
+func (t *test) answered() int { return t.Requests - t.Killed }
 
 // timeline is the records as JSON has them.
-func (s *test) timeline() []event {
-	events := make([]event, len(s.records))
-	for i, r := range s.records {
+func (t *test) timeline() []event {
+	events := make([]event, len(t.records))
+	for i, r := range t.records {
 		events[i] = event{
 			Start: ms(r.Start), Process: r.Process, Worker: r.Thread, Status: r.Status, Latency: ms(r.Latency),
 			Lock: r.Lock, Retries: r.Retries, Wait: ms(r.Wait), Timeout: r.TimedOut, Error: r.Err,

@@ -94,6 +94,14 @@ func TestRecovery(t *testing.T) {
 	if got := tr.recovered(100 * msec); got.Held {
 		t.Errorf("recovered = %+v, want beyond the bound", got)
 	}
+	tr.kill.live = true
+	if got := tr.recovered(time.Minute); got.Bound != 250 || !got.Live || got.Held {
+		t.Errorf("where the server tells of the death: %+v, want a bound of 250 ms, not kept", got)
+	}
+	tr.loads[1] = killed.Add(250 * msec).UnixMicro()
+	if got := tr.recovered(time.Minute); !got.Held {
+		t.Errorf("where the server tells of the death: %+v, want the bound kept", got)
+	}
 	tr.kill = &killing{}
 	if got := tr.recovered(time.Second); got != nil {
 		t.Errorf("nobody killed: %+v, want nil", got)

@@ -65,10 +65,13 @@ func namedServer(ctx context.Context, s *settings) *server {
 
 func redacted(raw string) string {
 	u, err := url.Parse(raw)
-	if err != nil {
-		return "the given URL"
+	if err == nil {
+		return u.Redacted()
 	}
-	return u.Redacted()
+	if !strings.Contains(raw, "@") { // a list of hosts, which has no password
+		return raw
+	}
+	return "the given URL"
 }
 
 // askVersion returns ", Valkey 8.0.1" or, if the server will not say, nothing.
@@ -191,8 +194,17 @@ func flush(ctx context.Context, url string) error {
 		return err
 	}
 	defer client.Close()
+	for _, node := range client.Nodes() { // of a cluster each has its own keys
+		if err := flushNode(ctx, client, node); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func flushNode(ctx context.Context, client, node valkey.Client) error {
 	for cursor := uint64(0); ; {
-		page, err := client.Do(ctx, client.B().Scan().Cursor(cursor).Match(namespace+":*").Count(1000).Build()).AsScanEntry()
+		page, err := node.Do(ctx, node.B().Scan().Cursor(cursor).Match(namespace+":*").Count(1000).Build()).AsScanEntry()
 		if err != nil {
 			return err
 		}

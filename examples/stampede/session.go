@@ -90,6 +90,9 @@ func (ses *session) runOne(ctx context.Context, s *settings, p string, each func
 		if err := f.fill(ctx); err != nil {
 			return o, err
 		}
+		if t.kill != nil {
+			t.kill.live = f.allLive()
+		}
 		if err := ses.watch(ctx, t, p, s.requests); err != nil {
 			return o, err
 		}
@@ -116,6 +119,7 @@ func (ses *session) watch(ctx context.Context, t *trial, p string, requests int)
 func (ses *session) setup(s *settings, p string) setup {
 	su := setup{
 		Protection: p, Valkey: ses.server.url, LockTTL: s.lockTTL, API: s.api, APIKey: s.apiKey, OTLP: strings.TrimRight(s.otlp, "/"),
+		Spans: s.report != "",
 	}
 	if ses.api != nil {
 		su.API, su.APIKey = ses.api.url, "demo"

@@ -12,16 +12,19 @@ import (
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/bellwethercache/bellwether/cache"
 	"github.com/bellwethercache/bellwether/otelx"
 )
 
-// telemetry sends a worker's traces and metrics to an OTLP endpoint. A nil
-// telemetry sends nothing.
+// telemetry sends a worker's traces and metrics to an OTLP endpoint, and its
+// spans to the parent, if they are wanted. A nil telemetry sends nothing.
 type telemetry struct {
 	traces  *sdktrace.TracerProvider
-	metrics *sdkmetric.MeterProvider
+	metrics *sdkmetric.MeterProvider // nil: only spans are wanted
+	feed    *spanFeed                // nil: the parent wants no spans
 	opts    *otelx.Options
 	unwatch func() error
 }
@@ -29,28 +32,53 @@ type telemetry struct {
 // spanQueue holds a whole herd: the SDK's default of 2048 drops most of a burst.
 const spanQueue = 20_000
 
-func startTelemetry(ctx context.Context, s *setup) (*telemetry, error) {
-	if s.OTLP == "" {
+// cacheName is in the names of spans and metrics.
+const cacheName = "weather"
+
+func startTelemetry(ctx context.Context, s *setup, send func([]span)) (*telemetry, error) {
+	if s.OTLP == "" && !s.Spans {
 		return nil, nil //nolint:nilnil // documented: a nil telemetry sends nothing
 	}
 	// Each process is a service of its own, so that a viewer tells them apart.
 	res := resource.NewSchemaless(attribute.String("service.name", fmt.Sprintf("stampede-%d", s.Process)))
-	spans, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(s.OTLP+"/v1/traces"))
-	if err != nil {
-		return nil, fmt.Errorf("--otlp: %w", err)
+	traces := []sdktrace.TracerProviderOption{sdktrace.WithResource(res)}
+	t := &telemetry{opts: &otelx.Options{CacheName: cacheName}}
+	if s.OTLP != "" {
+		spans, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(s.OTLP+"/v1/traces"))
+		if err != nil {
+			return nil, fmt.Errorf("--otlp: %w", err)
+		}
+		figures, err := otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(s.OTLP+"/v1/metrics"))
+		if err != nil {
+			return nil, fmt.Errorf("--otlp: %w", err)
+		}
+		traces = append(traces, sdktrace.WithBatcher(spans, sdktrace.WithMaxQueueSize(spanQueue)))
+		t.metrics = sdkmetric.NewMeterProvider(sdkmetric.WithResource(res),
+			sdkmetric.WithReader(sdkmetric.NewPeriodicReader(figures, sdkmetric.WithInterval(5*time.Second))))
+		t.opts.MeterProvider = t.metrics
 	}
-	figures, err := otlpmetrichttp.New(ctx, otlpmetrichttp.WithEndpointURL(s.OTLP+"/v1/metrics"))
-	if err != nil {
-		return nil, fmt.Errorf("--otlp: %w", err)
+	if s.Spans {
+		t.feed = newSpanFeed(send)
+		traces = append(traces, sdktrace.WithSpanProcessor(t.feed))
 	}
-	t := &telemetry{
-		traces: sdktrace.NewTracerProvider(sdktrace.WithResource(res),
-			sdktrace.WithBatcher(spans, sdktrace.WithMaxQueueSize(spanQueue))),
-		metrics: sdkmetric.NewMeterProvider(sdkmetric.WithResource(res),
-			sdkmetric.WithReader(sdkmetric.NewPeriodicReader(figures, sdkmetric.WithInterval(5*time.Second)))),
-	}
-	t.opts = &otelx.Options{CacheName: "weather", TracerProvider: t.traces, MeterProvider: t.metrics}
+	t.traces = sdktrace.NewTracerProvider(traces...)
+	t.opts.TracerProvider = t.traces
 	return t, nil
+}
+
+// tracer is for the protections that make their spans themselves.
+func (t *telemetry) tracer() trace.Tracer {
+	if t == nil {
+		return noop.NewTracerProvider().Tracer("")
+	}
+	return t.traces.Tracer("github.com/bellwethercache/bellwether/examples/stampede")
+}
+
+// flush makes sure that the parent has all spans that have ended.
+func (t *telemetry) flush() {
+	if t != nil && t.feed != nil {
+		t.feed.flush()
+	}
 }
 
 func (t *telemetry) hooks() cache.Hooks {
@@ -63,7 +91,7 @@ func (t *telemetry) hooks() cache.Hooks {
 // watch lets the counts of the protection be read, if it has some.
 func (t *telemetry) watch(p protection) error {
 	f, ok := p.(*full)
-	if t == nil || !ok {
+	if t == nil || t.metrics == nil || !ok {
 		return nil
 	}
 	var err error
@@ -83,8 +111,10 @@ func (t *telemetry) stop() error {
 	if e := t.traces.Shutdown(ctx); e != nil {
 		err = errors.Join(err, e)
 	}
-	if e := t.metrics.Shutdown(ctx); e != nil {
-		err = errors.Join(err, e)
+	if t.metrics != nil {
+		if e := t.metrics.Shutdown(ctx); e != nil {
+			err = errors.Join(err, e)
+		}
 	}
 	if t.unwatch != nil {
 		err = errors.Join(err, t.unwatch())

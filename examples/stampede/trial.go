@@ -20,6 +20,7 @@ type trial struct {
 	records  []record
 	loads    []int64 // when each call of the API began, wall clock µs
 	weather  *weather
+	spans    spanBook
 	progress func(done int)
 
 	kill *killing // nil: nobody is to be killed
@@ -63,6 +64,9 @@ func (t *trial) handle(in inbound) {
 	case in.Loading != nil:
 		t.loads = append(t.loads, in.Loading.At)
 		t.kill.consider(in.from, in.Loading, t.fleet.workers[in.from])
+	case in.Spans != nil:
+		t.spans.add(in.from, in.Spans)
+		return
 	case in.Result != nil:
 		t.records = append(t.records, in.Result.Records...)
 		t.done[in.from] = len(in.Result.Records)
@@ -78,6 +82,15 @@ func (t *trial) handle(in inbound) {
 		sum += n
 	}
 	t.progress(sum)
+}
+
+// drawing is what there is to draw of the trial.
+func (t *trial) drawing() drawing {
+	d := drawing{timing: timing{zero: t.zero, ended: ms(t.ended)}, spans: t.spans.since(t.zero.UnixMicro())}
+	if k := t.kill; k != nil && k.victim != 0 && !k.at.IsZero() {
+		d.victim, d.killed = k.victim, ms(k.at.Sub(t.zero))
+	}
+	return d
 }
 
 // lost accounts for the requests of a process that has ended.
@@ -105,6 +118,7 @@ type killing struct {
 	done   chan struct{} // closed after the kill
 	at     time.Time     // of it; zero: there was none
 
+	live    bool // the server tells when a holder dies
 	settled bool
 }
 
@@ -146,9 +160,17 @@ type recovery struct {
 	KilledMS float64 `json:"killed_ms"`         // since the herd was let go
 	Load     float64 `json:"takeover_ms"`       // from the kill until another began to load
 	Value    float64 `json:"recovery_ms"`       // from the kill until a request was answered
-	Bound    float64 `json:"takeover_bound_ms"` // lock TTL + 1.6 s
+	Bound    float64 `json:"takeover_bound_ms"` // 250 ms if liveness, else lock TTL + 1.6 s
+	Live     bool    `json:"liveness"`          // the server tells when a holder dies
 	Held     bool    `json:"within_bound"`
 }
+
+// How long after a holder's death another has begun to load: promised where the
+// server tells of it, and beyond the end of the lease where it does not.
+const (
+	liveBound  = 250 * time.Millisecond
+	leaseBound = 1600 * time.Millisecond
+)
 
 // recovered says how the trial got over its kill; nil if there was none.
 func (t *trial) recovered(lockTTL time.Duration) *recovery {
@@ -156,8 +178,11 @@ func (t *trial) recovered(lockTTL time.Duration) *recovery {
 	if k == nil || k.victim == 0 || k.at.IsZero() {
 		return nil
 	}
-	bound := lockTTL + 1600*time.Millisecond
-	r := &recovery{Process: k.victim, KilledMS: ms(k.at.Sub(t.zero)), Bound: ms(bound)}
+	bound := lockTTL + leaseBound
+	if k.live {
+		bound = liveBound
+	}
+	r := &recovery{Process: k.victim, KilledMS: ms(k.at.Sub(t.zero)), Bound: ms(bound), Live: k.live}
 	for _, at := range t.loads {
 		if d := float64(at-k.at.UnixMicro()) / 1000; d > 0 && (r.Load == 0 || d < r.Load) {
 			r.Load = d

@@ -60,13 +60,14 @@ func (w *worker) obey(ctx context.Context, c command) error {
 		if err := w.open(ctx, c.Setup); err != nil {
 			return err
 		}
-		return w.out.send(message{Ready: true})
+		return w.ready()
 	case c.Prepare != nil:
 		w.herd = lineUp(ctx, w.setup, c.Prepare, w.protect)
-		return w.out.send(message{Ready: true})
+		return w.ready()
 	case c.Go != 0:
 		w.herd.release(time.UnixMicro(c.Go))
 		r := w.herd.wait(func(done int) { _ = w.out.send(message{Progress: done}) })
+		w.telemetry.flush()
 		return w.out.send(message{Result: r})
 	}
 	return errors.New("worker: empty command")
@@ -75,16 +76,21 @@ func (w *worker) obey(ctx context.Context, c command) error {
 func (w *worker) open(ctx context.Context, s *setup) (err error) {
 	w.setup = s
 	warn := func(text string) { _ = w.out.send(message{Warning: text}) }
-	if w.telemetry, err = startTelemetry(ctx, s); err != nil {
+	if w.telemetry, err = startTelemetry(ctx, s, func(spans []span) { _ = w.out.send(message{Spans: spans}) }); err != nil {
 		return err
 	}
 	w.source = newSource(s.API, s.APIKey, s.Threads, func(holder bool, thread int) {
 		_ = w.out.send(message{Loading: &loading{At: time.Now().UnixMicro(), Thread: thread, Holder: holder}})
 	})
-	if w.protect, err = openProtection(ctx, s, w.source, observe(w.telemetry.hooks(), warn)); err != nil {
+	if w.protect, err = openProtection(ctx, s, w.source, w.telemetry.tracer(), observe(w.telemetry.hooks(), warn)); err != nil {
 		return err
 	}
 	return w.telemetry.watch(w.protect)
+}
+
+func (w *worker) ready() error {
+	f, ok := w.protect.(*full)
+	return w.out.send(message{Ready: true, Live: ok && f.live()})
 }
 
 func (w *worker) close() error {
