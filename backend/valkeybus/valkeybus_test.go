@@ -151,8 +151,11 @@ func TestMemoryOverMemcached(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.serves(7)
-	if v, err := a.Get(ctx, "k"); v != 7 || err != nil || a.Stats().Hits == 0 {
-		t.Errorf("Get = %d, %v, want one's own Set from memory", v, err)
+	// News of b's load may have come during the Set, which then does not stay in memory.
+	a.serves(7)
+	before := a.Stats().Hits
+	if v, err := a.Get(ctx, "k"); v != 7 || err != nil || a.Stats().Hits != before+1 {
+		t.Errorf("Get = %d, %v, want it from memory", v, err)
 	}
 	if err := b.Delete(ctx, "k"); err != nil {
 		t.Fatal(err)
