@@ -17,8 +17,9 @@ import (
 // within a round trip.
 type serverTime struct {
 	offset atomic.Int64  // server µs - monotonic µs
-	taken  atomic.Int64  // monotonic ns of the last sample; 0: none yet
-	error  atomic.Int64  // µs by which the estimate may have been ahead when it was taken
+	taken  atomic.Int64  // monotonic ns of the sample that it is of; 0: none yet
+	error  atomic.Int64  // µs by which the estimate may have been off when it was taken
+	asked  atomic.Int64  // monotonic ns of the last sample, if it was not better
 	heard  atomic.Uint64 // the greatest stamp of the server's that is known of
 }
 
@@ -26,23 +27,31 @@ const timeSampleEvery = int64(10 * time.Second)
 
 // due reports whether the estimate wants a new sample.
 func (t *serverTime) due() bool {
-	return clock.Now()-t.taken.Load() > timeSampleEvery // the first time too: Now is large
+	return clock.Now()-t.asked.Load() > timeSampleEvery // the first time too: Now is large
 }
 
 // claim is due, said to one caller at a time.
 func (t *serverTime) claim() bool {
-	taken, now := t.taken.Load(), clock.Now()
-	return taken == 0 || now-taken > timeSampleEvery && t.taken.CompareAndSwap(taken, now)
+	asked, now := t.asked.Load(), clock.Now()
+	return t.taken.Load() == 0 || now-asked > timeSampleEvery && t.asked.CompareAndSwap(asked, now)
 }
 
 // set records that the server's clock stood at now (µs) at some moment between
-// the monotonic times began and ended.
+// the monotonic times began and ended. A reply that was long on its way tells less
+// than is known, unless it does not agree with that: then the server's clock was set, or
+// the server is another.
 func (t *serverTime) set(began, ended, now int64) {
 	if now <= 0 {
 		return
 	}
-	t.offset.Store(now - (began+(ended-began)/2)/1000) // began+ended would overflow
-	t.error.Store((ended-began)/2/1000 + 1)
+	t.asked.Store(ended)
+	offset, taken := now-(began+(ended-began)/2)/1000, t.taken.Load() // began+ended would overflow
+	wide, known := (ended-began)/2/1000+1, t.error.Load()+(ended-taken)/1000/drift
+	if by := offset - t.offset.Load(); taken != 0 && wide > known && max(by, -by) <= wide+known {
+		return
+	}
+	t.offset.Store(offset)
+	t.error.Store(wide)
 	t.taken.Store(ended)
 }
 
