@@ -79,6 +79,7 @@ func New[K comparable, V any](load LoadFunc[K, V], opts *Options[K, V], tiers ..
 	cfg := tier.Config[K, V]{
 		Codec: o.Codec, Schema: o.Schema, Migrations: o.Migrations, Hooks: &c.opts.Hooks.Tier, Key: c.key, Parse: parseFunc[K](o.Key),
 		News: tier.News{Changed: c.changed, Busy: c.busy, Stamped: c.part},
+		Lock: c.writes.lock, Request: func() backend.LeaseRequest { return leaseRequest(c.locker.NewRequest()) },
 	}
 	c.stack, err = tier.NewStack(cfg, tiers...)
 	if err != nil {

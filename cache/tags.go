@@ -16,8 +16,9 @@ import (
 // notice within a second while they are connected; where the store does not tell
 // of changes, and has no Bus, their memory keeps what it has until its time is
 // over. When the shared tier could not be reached the error says so, and this
-// process alone has removed them, until it is connected again: repeat it then. A
-// store that keeps no stamps of its own (backend.Tagger) has them as entries.
+// process alone has removed them; with [tier.ErrQueued] in it the others do as soon
+// as the tier answers. A store that keeps no stamps of its own (backend.Tagger) has
+// them as entries.
 func (c *Cache[K, V]) DeleteTags(ctx context.Context, tags ...string) error {
 	return c.stampTags(ctx, tier.OpDelete, tags)
 }

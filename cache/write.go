@@ -11,14 +11,15 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/tier"
 )
 
 // Set stores v under key for Policy.TTL, in all tiers. A load that is under
 // way will not overwrite it. When a tier could not be written the error says
 // so; this process serves v all the same, and a tier that refuses v (too large,
-// not to be encoded) holds nothing for the key.
+// not to be encoded) holds nothing for the key. With [tier.ErrQueued] in the error
+// the tier is written as soon as it answers, unless it has something newer by
+// then: see tier.RemoteOptions.Backlog.
 func (c *Cache[K, V]) Set(ctx context.Context, key K, v V) error {
 	return c.SetWith(ctx, key, v, SetOptions{})
 }
@@ -64,11 +65,7 @@ func (c *Cache[K, V]) SetWith(ctx context.Context, key K, v V, o SetOptions) err
 	return c.write(ctx, tier.OpSet, key,
 		func(ctx context.Context, skey string) error {
 			e.AsOf = c.tiers.AsOf(ctx, 0)
-			err := c.tiers.SetRemote(ctx, skey, e, 0)
-			if err != nil && !errors.Is(err, backend.ErrUnavailable) { // refused: at least nothing older is to be found there
-				err = errors.Join(err, c.tiers.DeleteRemote(ctx, skey))
-			}
-			return err
+			return c.tiers.WriteRemote(ctx, skey, e)
 		},
 		func() {
 			if c.writes.disturbed(skey, e.ID) { // we cannot tell whose change came last
@@ -81,10 +78,11 @@ func (c *Cache[K, V]) SetWith(ctx context.Context, key K, v V, o SetOptions) err
 
 // Delete removes the keys from all tiers. A load that is under way gives its
 // value to its callers but does not store it. When a tier could not be reached
-// the error says so: other processes may go on serving what they have until
-// its TTL is over, and so will this one again once it is connected, when its
-// memory is dropped and the shared tier asked. Repeat it then. A tier that did
-// not answer in time may all the same do what it was asked, later.
+// the error says so: other processes may go on serving what they have. With
+// [tier.ErrQueued] in it that ends as soon as the tier answers, and this process
+// does not see the old value again, whatever the tier holds meanwhile; else it lasts
+// until the entry's time is over. A tier that did not answer in time may all the
+// same do what it was asked, later.
 func (c *Cache[K, V]) Delete(ctx context.Context, keys ...K) error {
 	return each(keys, func(key K) error {
 		return c.write(ctx, tier.OpDelete, key, c.tiers.DeleteRemote, func() { c.tiers.DeleteLocal(key) })

@@ -89,7 +89,7 @@ func TestMetrics(t *testing.T) {
 		Waits: 140, WaitTime: 27 * time.Second, WaitTimeouts: 14, RemoteWaits: 41, RemoteTimeouts: 3,
 		Acquisitions: lock.Outcomes{31, 32, 33, 34, 35, 36, 37},
 		Memory:       []tier.LocalStats{{Counted: true, Entries: 38, Evicted: 39}, {Entries: 1, Evicted: 1}}, LeasesLost: 15, Takeovers: 16, Waiting: 28, Loading: 29, StaleIfError: 17, Cooled: 18, HardTimeouts: 19, Overloads: 20,
-		Tiers: []tier.Stats{{Hits: 21, Misses: 22, Errors: 23, Corrupt: 24, Foreign: 25, Migrated: 41, Skipped: 26, BreakerOpen: true, CoherenceMode: backend.CoherenceKeys, Changes: 40}},
+		Tiers: []tier.Stats{{Hits: 21, Misses: 22, Errors: 23, Corrupt: 24, Foreign: 25, Migrated: 41, Skipped: 26, Queued: 42, Replayed: 43, Dropped: 44, BreakerOpen: true, CoherenceMode: backend.CoherenceKeys, Changes: 40}},
 	}
 	stop, err := otelx.Observe(&w.opts, func() cache.Stats { return s })
 	if err != nil {
@@ -148,6 +148,9 @@ func TestMetrics(t *testing.T) {
 		"cache.tier.rejects {cache.name=x cache.reject.reason=foreign cache.tier=l2}":     25,
 		"cache.tier.migrations {cache.name=x cache.tier=l2}":                              41,
 		"cache.tier.skips {cache.name=x cache.tier=l2}":                                   26,
+		"cache.tier.backlog {cache.name=x cache.tier=l2}":                                 42,
+		"cache.tier.replays {cache.name=x cache.tier=l2}":                                 43,
+		"cache.tier.drops {cache.name=x cache.tier=l2}":                                   44,
 	}
 	got := w.collect(t)
 	for series, v := range want {

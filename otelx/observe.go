@@ -46,11 +46,11 @@ type counts struct {
 	loads, loadErrors                                          metric.Int64ObservableCounter
 	lookups, rejects, skips, migrations                        metric.Int64ObservableCounter
 	acquisitions, evictions                                    metric.Int64ObservableCounter
-	changes                                                    metric.Int64ObservableCounter
+	changes, replays, drops                                    metric.Int64ObservableCounter
 	waits, takeovers, losses                                   metric.Int64ObservableCounter
 	waitTime                                                   metric.Float64ObservableCounter
 	waiting, loading, entries                                  metric.Int64ObservableUpDownCounter
-	breaker, hearing                                           metric.Int64ObservableUpDownCounter
+	breaker, hearing, backlog                                  metric.Int64ObservableUpDownCounter
 	usualLoad, longestLoad                                     metric.Float64ObservableGauge
 	holderLoads, otherLoadErrs                                 rest
 	otherErrs                                                  rest
@@ -91,6 +91,9 @@ func (c *counts) create(m metric.Meter) (all []metric.Observable, err error) {
 	counter(&c.rejects, MetricTierRejects, "{entry}", "Entries that could not be used; each is also a miss.")
 	counter(&c.migrations, MetricTierMigrations, "{entry}", "Entries of another schema or codec that a migration has read; each is also a hit.")
 	counter(&c.skips, MetricTierSkips, "{call}", "Calls of tiers that were not made: breaker open, or queue full.")
+	level(&c.backlog, MetricBacklog, "{change}", "Changes right now that a tier could not be told of yet.")
+	counter(&c.replays, MetricReplays, "{change}", "Changes that a tier was told of later, when it was back.")
+	counter(&c.drops, MetricDrops, "{change}", "Changes that a tier was never told of: there was no room to queue them, or it refused.")
 	level(&c.breaker, MetricBreaker, "1", "1 for the state that the breaker of a tier is in, 0 for the other.")
 	level(&c.hearing, MetricHearing, "1", "1 for whether changes by other processes are heard of right now, 0 for the other.")
 	counter(&c.changes, MetricChanges, "{change}", "Changes by other processes that were heard of.")
@@ -190,6 +193,9 @@ func (c *counts) observeTier(o metric.Observer, show showFunc, t *tier.Stats, at
 	show(c.rejects, t.Foreign, at, attribute.String(AttrRejectReason, "foreign"))
 	show(c.migrations, t.Migrated, at)
 	show(c.skips, t.Skipped, at)
+	o.ObserveInt64(c.backlog, int64(t.Queued), c.set(at))
+	show(c.replays, t.Replayed, at)
+	show(c.drops, t.Dropped, at)
 }
 
 // rest is a count without a part that is counted by itself. The two are not

@@ -50,6 +50,7 @@ func (s *shared[K, V]) heed(inv backend.Invalidation) {
 	switch inv.Kind {
 	case backend.Heard:
 		s.hears(inv.Stamp)
+		s.far.backlog.back()
 		s.report(true)
 	case backend.Deaf:
 		s.tags.heard.Store(0)
@@ -126,6 +127,13 @@ func (s *shared[K, V]) listeners() []*local[K, V] {
 
 // drop drops what is held of a key that others have changed.
 func (s *shared[K, V]) drop(key string, id uint64) {
+	s.forget(key, id)
+	if len(s.remote) > 1 {
+		s.errands.add(errand{key: key, id: id})
+	}
+}
+
+func (s *shared[K, V]) forget(key string, id uint64) {
 	s.news.Changed(key, id, func() {
 		if k, ok := s.keyOf(key); ok {
 			for _, l := range s.listeners() {
@@ -133,9 +141,6 @@ func (s *shared[K, V]) drop(key string, id uint64) {
 			}
 		}
 	})
-	if len(s.remote) > 1 {
-		s.errands.add(errand{key: key, id: id})
-	}
 }
 
 // holds reports whether a tier nearer than the farthest may hold key.
@@ -269,13 +274,7 @@ func (s *shared[K, V]) errand(ctx context.Context, e errand) {
 		if err == nil {
 			e.id = wire.Identity(l.Seen)
 		}
-		s.news.Changed(e.key, e.id, func() {
-			if k, ok := s.keyOf(e.key); ok {
-				for _, l := range s.listeners() {
-					l.changed(k, e.id)
-				}
-			}
-		})
+		s.forget(e.key, e.id)
 	}
 	for _, r := range s.remote {
 		if r == s.far {

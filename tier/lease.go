@@ -70,6 +70,10 @@ func (s *Stack[K, V]) Lease(ctx context.Context, key string, req backend.LeaseRe
 // Commit writes the entry and ends the lease, if token holds it.
 func (s *Stack[K, V]) Commit(ctx context.Context, key, token string, e *Entry[V]) (bool, error) {
 	r := s.leases
+	if r.backlog.newer(key, e.Begun) { // which the store does not know, or the lease would be gone
+		_, err := s.Release(ctx, key, token, backend.Failure{})
+		return false, err
+	}
 	b, ttl, err := r.encode(ctx, key, e)
 	if err != nil {
 		return false, err
@@ -78,6 +82,9 @@ func (s *Stack[K, V]) Commit(ctx context.Context, key, token string, e *Entry[V]
 		return r.leaser.Commit(ctx, key, token, b, ttl)
 	})
 	r.tellCommit(ctx, key, b, ok, err)
+	if ok {
+		r.backlog.settle(key, e.Begun)
+	}
 	return ok, err
 }
 
@@ -163,6 +170,10 @@ func (s *Stack[K, V]) CommitMulti(ctx context.Context, all []CommitOne[V]) ([]bo
 	var asks []backend.CommitAsk
 	var at []int // of each ask in all
 	for i, one := range all {
+		if r.backlog.newer(one.Key, one.Entry.Begun) {
+			_, errs[i] = s.Release(ctx, one.Key, one.Token, backend.Failure{})
+			continue
+		}
 		b, ttl, err := r.encode(ctx, one.Key, one.Entry)
 		if err != nil {
 			errs[i] = err
@@ -182,7 +193,9 @@ func (s *Stack[K, V]) CommitMulti(ctx context.Context, all []CommitOne[V]) ([]bo
 			errs[i] = err
 			continue
 		}
-		oks[i], errs[i] = answers[n].OK, answers[n].Err
+		if oks[i], errs[i] = answers[n].OK, answers[n].Err; oks[i] {
+			r.backlog.settle(all[i].Key, all[i].Entry.Begun)
+		}
 	}
 	if r.bus != nil {
 		each(len(asks), func(n int) { r.tellCommit(ctx, asks[n].Key, asks[n].Value, oks[at[n]], errs[at[n]]) })

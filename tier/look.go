@@ -34,6 +34,10 @@ type Asker interface{ Ask() backend.LeaseRequest }
 func (s *Stack[K, V]) Look(ctx context.Context, key string, lapsed bool, asker Asker) (l Look[V], err error) {
 	var errs []error
 	for _, r := range s.asked {
+		if err = s.repayFirst(ctx, r, key); err != nil {
+			errs = append(errs, err)
+			continue
+		}
 		var found Lookup[V]
 		if asker != nil && r == s.leases && (lapsed || !r.hits.likely()) {
 			l.Asked = true
@@ -67,6 +71,9 @@ func (s *Stack[K, V]) LookMulti(ctx context.Context, keys []string, askers []Ask
 	}
 	for _, r := range s.asked {
 		found, failed := make([]Lookup[V], len(missing)), make([]error, len(missing))
+		if r.backlog.size.Load() > 0 {
+			each(len(missing), func(n int) { _ = s.repayFirst(ctx, r, keys[missing[n]]) }) // else what is asked now fails as well
+		}
 		if askers != nil && r == s.leases {
 			asks := make([]backend.LeaseAsk, len(missing))
 			for n, i := range missing {

@@ -42,6 +42,7 @@ type remote[V any] struct {
 
 	far        *remote[V] // the farthest tier
 	tags       *tags
+	backlog    *backlog[V]
 	distrusted atomic.Int64 // entries that were created before are passed by; 0: none
 }
 
@@ -141,6 +142,13 @@ func (r *remote[V]) decode(ctx context.Context, key string, raw []byte) (l Looku
 		return Lookup[V]{Seen: l.Seen}, nil
 	}
 	if r.tags != nil { // it is a tier, and no file
+		switch d := r.backlog.find(key); {
+		case d == nil:
+		case d.op == OpExpire:
+			l.Entry.FreshFor = min(l.Entry.FreshFor, 0)
+		default:
+			return Lookup[V]{Seen: l.Seen}, nil
+		}
 		switch gone, err := judge(ctx, r.tags, r.far, &l.Entry); {
 		case err != nil:
 			return Lookup[V]{}, err
@@ -197,10 +205,14 @@ func (r *remote[V]) encode(ctx context.Context, key string, e *Entry[V]) (b []by
 	if err != nil {
 		return nil, 0, err
 	}
+	freshFor := (fresh + e.Age).Microseconds()
+	if fresh == 0 { // made stale, perhaps just now: to a process whose estimate of the time is behind as well
+		freshFor = max((e.Age - behind).Microseconds(), 0)
+	}
 	h := wire.Header{
 		Absent: e.Absent, Codec: r.codec.ID(), Schema: r.schema, Fence: e.Fence,
 		Created:  now - e.Age.Microseconds(),
-		FreshFor: (fresh + e.Age).Microseconds(),
+		FreshFor: freshFor,
 		LivesFor: max((lives + e.Age).Microseconds(), 1),
 		Cost:     e.Cost.Microseconds(),
 		AsOf:     e.AsOf,
@@ -230,6 +242,10 @@ func (r *remote[V]) encode(ctx context.Context, key string, e *Entry[V]) (b []by
 	return b, lives, err
 }
 
+// behind is by how much one process's estimate of the store's time may be behind
+// another's.
+const behind = time.Second
+
 func (r *remote[V]) set(ctx context.Context, key string, e *Entry[V]) error {
 	b, ttl, err := r.encode(ctx, key, e)
 	if err != nil {
@@ -240,7 +256,7 @@ func (r *remote[V]) set(ctx context.Context, key string, e *Entry[V]) error {
 		return struct{}{}, r.store.Set(ctx, key, b, ttl)
 	})
 	r.end(ctx, OpSet, began, err)
-	return errors.Join(err, r.publish(ctx, backend.Invalidation{Key: key, Head: b[:min(len(b), backend.HeadLen)]}))
+	return told(err, r.publish(ctx, backend.Invalidation{Key: key, Head: b[:min(len(b), backend.HeadLen)]}))
 }
 
 // publish tells other processes of a change, where the store itself does not. It
@@ -260,7 +276,7 @@ func (r *remote[V]) delete(ctx context.Context, key string) error {
 		return struct{}{}, r.store.Delete(ctx, key)
 	})
 	r.end(ctx, OpDelete, began, err)
-	return errors.Join(err, r.publish(ctx, backend.Invalidation{Key: key}))
+	return told(err, r.publish(ctx, backend.Invalidation{Key: key}))
 }
 
 // expire makes key's entry stale and ends the lease of its load. An entry that
@@ -289,7 +305,7 @@ func (r *remote[V]) expire(ctx context.Context, key string) error {
 		})
 		r.end(ctx, OpExpire, began, err)
 		if err != nil || swapped {
-			return errors.Join(err, r.publish(ctx, backend.Invalidation{Key: key, Head: b[:min(len(b), backend.HeadLen)]}))
+			return told(err, r.publish(ctx, backend.Invalidation{Key: key, Head: b[:min(len(b), backend.HeadLen)]}))
 		}
 	}
 	return r.delete(ctx, key)

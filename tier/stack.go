@@ -34,6 +34,8 @@ type shared[K comparable, V any] struct {
 	count  []*counters
 
 	tags      tags
+	lock      func(ctx context.Context, key string) (unlock func(), err error)
+	request   func() backend.LeaseRequest
 	names     *names[K, V] // where a key cannot be told from its string; else nil
 	key       func(K) string
 	parse     func(string) (K, bool)
@@ -62,6 +64,12 @@ type Config[K comparable, V any] struct {
 
 	// News are the cache's ears.
 	News News
+
+	// Lock keeps others from writing a key while a change of it is replayed;
+	// nil: nobody else writes. Request makes the request for a lease under which
+	// a Set is replayed; nil: it takes none.
+	Lock    func(ctx context.Context, key string) (unlock func(), err error)
+	Request func() backend.LeaseRequest
 }
 
 // counters of one remote tier.
@@ -79,6 +87,11 @@ type Stats struct {
 	Foreign  uint64 // entries of another key, or of another codec or schema that no Migration could read; also misses
 	Migrated uint64 // entries of another codec or schema that a Migration has read
 	Skipped  uint64 // calls not made: breaker open or queue full
+
+	// Changes that the store could not be told of: see RemoteOptions.Backlog.
+	Queued   int    // right now
+	Replayed uint64 // made up for
+	Dropped  uint64 // not queued for want of room, or refused again and again
 
 	BreakerOpen bool // since its last call: the next one after BreakerOpen tries
 
@@ -108,6 +121,8 @@ func (s *Stats) Sub(since *Stats) Stats {
 	d.Migrated -= since.Migrated
 	d.Skipped -= since.Skipped
 	d.Changes -= since.Changes
+	d.Replayed -= since.Replayed
+	d.Dropped -= since.Dropped
 	return d
 }
 
@@ -120,7 +135,9 @@ func NewStack[K comparable, V any](cfg Config[K, V], tiers ...Tier) (*Stack[K, V
 	if err != nil {
 		return nil, err
 	}
-	s := &Stack[K, V]{shared: &shared[K, V]{news: cfg.News, key: cfg.Key, parse: cfg.Parse, first: make(chan struct{})}}
+	s := &Stack[K, V]{shared: &shared[K, V]{
+		news: cfg.News, key: cfg.Key, parse: cfg.Parse, lock: cfg.Lock, request: cfg.Request, first: make(chan struct{}),
+	}}
 	if cfg.Parse == nil {
 		s.names = newNames[K, V](cfg.Key)
 	}
@@ -239,8 +256,15 @@ func (s *shared[K, V]) addRemote(cfg Config[K, V], index int, t Tier) *remote[V]
 		r.multi, _ = t.store.(backend.MultiLeaser)
 		r.notifier, _ = t.store.(backend.Notifier)
 	}
-	if h := cfg.Hooks.Breaker; h != nil {
-		r.guard.brk.changed = func(open bool) { h(context.Background(), Breaker{Tier: index, Open: open}) }
+	r.backlog = newBacklog[V](t.remote.Backlog)
+	r.backlog.pay = func(ctx context.Context) bool { return s.repay(ctx, r) }
+	r.guard.brk.changed = func(open bool) {
+		if !open {
+			r.backlog.back()
+		}
+		if h := cfg.Hooks.Breaker; h != nil {
+			h(context.Background(), Breaker{Tier: index, Open: open})
+		}
 	}
 	s.remote = append(s.remote, r)
 	s.count = append(s.count, r.count)
@@ -301,35 +325,19 @@ func (s *shared[K, V]) ExpireLocal(key K) {
 	}
 }
 
-// SetRemote writes e to the tiers outside of this process, farthest first, and
-// joins their errors. Those nearer than index are meant when index is positive:
-// that is how a hit of tier index travels up.
+// SetRemote writes what was loaded or found to the tiers outside of this process,
+// farthest first, and joins their errors. Those nearer than index are meant when index
+// is positive: that is how a hit of tier index travels up.
 func (s *Stack[K, V]) SetRemote(ctx context.Context, key string, e *Entry[V], index int) error {
 	var errs []error
 	for i := len(s.written) - 1; i >= 0; i-- {
 		if r := s.written[i]; index <= 0 || r.index < index {
-			errs = append(errs, r.set(ctx, key, e))
+			err := r.set(ctx, key, e)
+			if err == nil {
+				r.backlog.settle(key, e.Begun)
+			}
+			errs = append(errs, err)
 		}
-	}
-	return errors.Join(errs...)
-}
-
-// DeleteRemote removes key from the tiers outside of this process, farthest
-// first, and joins their errors.
-func (s *shared[K, V]) DeleteRemote(ctx context.Context, key string) error {
-	var errs []error
-	for i := len(s.remote) - 1; i >= 0; i-- {
-		errs = append(errs, s.remote[i].delete(ctx, key))
-	}
-	return errors.Join(errs...)
-}
-
-// ExpireRemote makes key's entry stale in the tiers outside of this process,
-// farthest first, and joins their errors.
-func (s *shared[K, V]) ExpireRemote(ctx context.Context, key string) error {
-	var errs []error
-	for i := len(s.remote) - 1; i >= 0; i-- {
-		errs = append(errs, s.remote[i].expire(ctx, key))
 	}
 	return errors.Join(errs...)
 }
@@ -342,6 +350,7 @@ func (s *shared[K, V]) Stats() []Stats {
 			Hits: c.Hits.Load(), Misses: c.Misses.Load(), Errors: c.Errors.Load(),
 			Corrupt: c.Corrupt.Load(), Foreign: c.Foreign.Load(), Migrated: c.Migrated.Load(), Skipped: c.Skipped.Load(),
 			WakeMode: s.remote[i].wakeMode(), BreakerOpen: s.remote[i].guard.brk.until.Load() != 0,
+			Queued: int(s.remote[i].backlog.size.Load()), Replayed: s.remote[i].backlog.replayed.Load(), Dropped: s.remote[i].backlog.dropped.Load(),
 		}
 		if s.remote[i] == s.far && s.deaf != nil {
 			all[i].CoherenceMode, all[i].Changes = s.far.teller.CoherenceMode(), s.changes.Load()
@@ -369,6 +378,9 @@ func (s *shared[K, V]) Close() error {
 	}
 	if s.errands != nil {
 		s.errands.close()
+	}
+	for _, r := range s.remote {
+		r.backlog.close()
 	}
 	if s.far != nil && s.far.bus != nil {
 		errs = append(errs, s.far.bus.Close())

@@ -38,8 +38,18 @@ type tag struct {
 	removedAt, expiredAt atomic.Int64
 
 	removed, expired atomic.Uint64 // by the store's time
-	asked            atomic.Int64  // since when they are known, if nothing was missed; 0: they are not
-	asking           atomic.Bool
+	// The store could not be told yet that it was removed, or expired.
+	owesRemoved, owesExpired atomic.Bool
+
+	asked  atomic.Int64 // since when they are known, if nothing was missed; 0: they are not
+	asking atomic.Bool
+}
+
+func (g *tag) owes(expire bool) *atomic.Bool {
+	if expire {
+		return &g.owesExpired
+	}
+	return &g.owesRemoved
 }
 
 // instant is now, by clock.Now. What begins after a moment has a later one, even
@@ -179,38 +189,54 @@ func judge[V any](ctx context.Context, t *tags, r *remote[V], e *Entry[V]) (remo
 		}
 	}
 	last := backend.TagStamp{Removed: t.all.removed.Load(), Expired: t.all.expired.Load()}
+	owed, expired := t.all.owesRemoved.Load(), t.all.owesExpired.Load()
 	for _, g := range own {
+		owed, expired = owed || g.owesRemoved.Load(), expired || g.owesExpired.Load()
 		last.Removed, last.Expired = max(last.Removed, g.removed.Load()), max(last.Expired, g.expired.Load())
 	}
 	// What does not say as of when it is may be older than any stamp.
-	if last.Expired > 0 && e.AsOf <= last.Expired {
+	if expired || last.Expired > 0 && e.AsOf <= last.Expired {
 		e.FreshFor = min(e.FreshFor, 0)
 	}
-	return last.Removed > 0 && e.AsOf <= last.Removed, nil
+	return owed || last.Removed > 0 && e.AsOf <= last.Removed, nil
 }
 
 // StampTags removes all entries with one of tags, or with expire makes them stale,
 // in all tiers and for all processes. The tag "" is every entry's. Entries whose
 // load is under way are touched as well.
 func (s *shared[K, V]) StampTags(ctx context.Context, expire bool, names ...string) (err error) {
+	list := make([]*tag, len(names))
+	for i, name := range names {
+		list[i] = s.tags.get(name)
+	}
 	var stamp uint64
+	then, taken := s.tags.moment(), false
 	if s.far != nil {
-		if stamp, err = s.stampFar(ctx, expire, names); err != nil && stamp == 0 {
+		stamp, err = s.stampFar(ctx, expire, names)
+		if taken = stamp != 0; !taken {
 			stamp = s.passed()
 		}
 	}
-	for _, name := range names {
-		g := s.tags.get(name)
+	for _, g := range list {
 		s.tags.mark(g, expire, stamp)
-		if name == "" {
+		if g == &s.tags.all {
 			for _, l := range s.locals {
 				l.lookAgain()
 			}
 		}
 	}
+	switch {
+	case s.far == nil:
+	case err == nil:
+		s.far.backlog.doneTags(list, expire, then, false)
+	case taken || unreached(err) || ctx.Err() != nil: // a store that refuses has no tags
+		err = s.far.backlog.oweTags(list, expire, owedStamp{at: s.tags.moment(), told: taken}, err)
+	}
 	return err
 }
 
+// stampFar returns a stamp that the store has taken, also if it could not be
+// published.
 func (s *shared[K, V]) stampFar(ctx context.Context, expire bool, names []string) (stamp uint64, err error) {
 	r := s.far
 	stamp, err = lease(ctx, r, OpStamp, func(ctx context.Context) (uint64, error) {

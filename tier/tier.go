@@ -71,6 +71,15 @@ type RemoteOptions struct {
 	// MaxTTL caps the lifetime of an entry in this tier. Defaults to no cap.
 	MaxTTL time.Duration
 
+	// Backlog is how many changes are kept that the store could not be told of:
+	// the newest Set, Delete or Expire of each key, with its value, and each stamp of
+	// a tag. They are made up for once it answers, and until then this process
+	// believes nothing that the store holds of what they concern. A Set is made up
+	// for unless something newer is there by then; where there is no telling the
+	// entry is removed. Close forgets what is left. Defaults to 4096; negative: none
+	// are kept.
+	Backlog int
+
 	// Bus tells this process of changes by others, and others of its own, if the
 	// store itself does not (see backend.Invalidator). The cache closes it.
 	// Only the farthest tier's is used.
@@ -91,6 +100,7 @@ func Remote(s backend.Store, opts *RemoteOptions) Tier {
 	t.remote.InFlight = cmp.Or(t.remote.InFlight, 768)
 	t.remote.BreakerFailures = cmp.Or(t.remote.BreakerFailures, 5)
 	t.remote.BreakerOpen = cmp.Or(t.remote.BreakerOpen, time.Second)
+	t.remote.Backlog = cmp.Or(t.remote.Backlog, 4096)
 	return t
 }
 

@@ -38,6 +38,7 @@ var sentinels = []struct {
 	{"ErrBreakerOpen", tier.ErrBreakerOpen},
 	{"ErrBusy", tier.ErrBusy},
 	{"ErrBudget", tier.ErrBudget},
+	{"ErrQueued", tier.ErrQueued},
 	{"ErrTooLarge", valkeystore.ErrTooLarge},
 	{"DeadlineExceeded", context.DeadlineExceeded},
 	{"Canceled", context.Canceled},

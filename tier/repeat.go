@@ -1,0 +1,217 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"math"
+	"time"
+
+	"github.com/bellwethercache/bellwether/backend"
+	"github.com/bellwethercache/bellwether/internal/clock"
+	"github.com/bellwethercache/bellwether/internal/wire"
+)
+
+// errLater says that a Set can be repeated later and not now.
+var errLater = errors.New("tier: not now")
+
+// surely is by how much one thing must have come before another for us to believe
+// it, if the one is stamped by the server and the other by this process's clock.
+const surely = time.Second
+
+// repeat writes what a Set could not, unless something newer has come since. With
+// no way to tell, both go: the next read asks the source.
+//
+// What it cannot see is that another process has deleted the key meanwhile: of
+// that nothing is left to be seen.
+func (r *remote[V]) repeat(ctx context.Context, key string, d *owed[V]) error {
+	x := &repeated[V]{remote: r, key: key, entry: *d.entry, req: d.request}
+	x.late = time.Duration(clock.Now() - d.entry.Begun)
+	e := &x.entry
+	e.Age, e.FreshFor, e.LivesFor = e.Age+x.late, e.FreshFor-x.late, e.LivesFor-x.late
+	if e.LivesFor <= 0 || r != r.far { // a tier between has copies
+		return r.delete(ctx, key)
+	}
+	if err := x.look(ctx); err != nil {
+		return err
+	}
+	if x.req.Token == "" {
+		return x.bare(ctx)
+	}
+	again, err := x.leased(ctx)
+	if again && err == nil {
+		x.seen, x.held = nil, nil // deleted, with the lease of a load that is older than the Set
+		again, err = x.leased(ctx)
+	}
+	if again && err == nil {
+		return errLater
+	}
+	return err
+}
+
+// repeated is a Set that is made up for.
+type repeated[V any] struct {
+	*remote[V]
+	key   string
+	entry Entry[V]
+	late  time.Duration // since it was made
+	req   backend.LeaseRequest
+
+	// What the store holds: how it begins, nil if that is nothing; and what is known
+	// of it, which is nothing of bytes that are not ours.
+	seen []byte
+	held *wire.Header
+}
+
+func (x *repeated[V]) look(ctx context.Context) error {
+	began := x.begin()
+	raw, err := x.read(ctx, x.key)
+	if errors.Is(err, backend.ErrMiss) {
+		x.end(ctx, OpGet, began, nil)
+		return nil
+	}
+	x.end(ctx, OpGet, began, err)
+	if err != nil {
+		return err
+	}
+	h, _, err := wire.Parse(raw, x.key, x.codec.ID(), x.schema)
+	if err != nil {
+		h = wire.Header{}
+	}
+	x.seen, x.held = raw[:min(len(raw), wire.HeaderSize)], &h
+	return nil
+}
+
+// bare is for a store that does not lease.
+func (x *repeated[V]) bare(ctx context.Context) error {
+	now, err := x.now(ctx)
+	if err != nil {
+		return err
+	}
+	switch order := x.compare(now); {
+	case order == newer:
+		return nil
+	case order == older && x.held == nil:
+		return x.set(ctx, x.key, &x.entry)
+	case order == unsure || x.swapper == nil:
+		return x.delete(ctx, x.key)
+	}
+	b, ttl, err := x.encode(ctx, x.key, &x.entry)
+	if err != nil {
+		return errors.Join(err, x.delete(ctx, x.key))
+	}
+	swapped, err := lease(ctx, x.remote, OpSet, func(ctx context.Context) (bool, error) {
+		return x.swapper.Swap(ctx, x.key, x.seen, b, ttl)
+	})
+	if !swapped {
+		return err // another has written meanwhile, which is newer
+	}
+	return x.tell(ctx, b)
+}
+
+// leased takes the key's lease, so that nothing can come in between what was read
+// and what it writes. With again, it has to be tried again: the key was deleted.
+func (x *repeated[V]) leased(ctx context.Context) (again bool, err error) {
+	x.req.Rejected = x.seen
+	reply, err := lease(ctx, x.remote, OpLease, func(ctx context.Context) (backend.LeaseReply, error) {
+		return x.leaser.Lease(ctx, x.key, x.req)
+	})
+	switch {
+	case err != nil: // it may have been won
+		return false, x.release(ctx, err)
+	case reply.Value != nil: // written since we looked
+		return false, nil
+	case reply.Cooling != nil:
+		return false, errLater
+	case reply.Won:
+		return false, x.commit(ctx, &reply)
+	case reply.Since < x.late-surely: // what is loaded under it is newer
+		return false, nil
+	}
+	return reply.Since > x.late+surely, x.delete(ctx, x.key)
+}
+
+func (x *repeated[V]) commit(ctx context.Context, won *backend.LeaseReply) (err error) {
+	now := int64(won.Fence) //nolint:gosec // microseconds
+	if x.own {
+		if now, err = x.now(ctx); err != nil {
+			return x.release(ctx, err)
+		}
+	}
+	order := x.compare(now)
+	if order == newer {
+		return x.release(ctx, nil)
+	}
+	b, ttl, err := x.encode(ctx, x.key, &x.entry)
+	if order == unsure || err != nil {
+		if err = x.delete(ctx, x.key); err == nil || untold(err) { // and the lease
+			return err
+		}
+		return x.release(ctx, err)
+	}
+	ok, err := lease(ctx, x.remote, OpCommit, func(ctx context.Context) (bool, error) {
+		return x.leaser.Commit(ctx, x.key, won.Token, b, ttl)
+	})
+	switch {
+	case err != nil:
+		return x.release(ctx, err)
+	case !ok: // lost to what is newer
+		return nil
+	}
+	return x.tell(ctx, b)
+}
+
+// release gives the lease back, if it was won, and returns err.
+func (x *repeated[V]) release(ctx context.Context, err error) error {
+	ctx = context.WithoutCancel(ctx)
+	_, failed := lease(ctx, x.remote, OpRelease, func(ctx context.Context) (bool, error) {
+		return x.leaser.Release(ctx, x.key, x.req.Token, backend.Failure{})
+	})
+	return errors.Join(err, failed)
+}
+
+func (x *repeated[V]) tell(ctx context.Context, b []byte) error {
+	return told(nil, x.publish(ctx, backend.Invalidation{Key: x.key, Head: b[:min(len(b), backend.HeadLen)]}))
+}
+
+// order is which of two things came first.
+type order uint8
+
+const (
+	older  order = iota // the store holds nothing, or what is older
+	newer               // than the Set
+	unsure              // there is no telling
+)
+
+// compare tells what the store holds from the Set; now is the server's time. A Set
+// that does not know as of when it is learns it.
+//
+// Both the stamp that the Set was given and what this process's clock says of it
+// must agree: that clock stands still while its machine sleeps.
+func (x *repeated[V]) compare(now int64) order {
+	if x.own && x.clock == nil { // stamps are of many machines' clocks
+		if x.held != nil {
+			return unsure
+		}
+		return older
+	}
+	at, margin := now-x.late.Microseconds(), surely.Microseconds()
+	asOf := int64(min(x.entry.AsOf, math.MaxInt64))
+	switch {
+	case asOf == 0:
+		asOf = max(at-margin, 1)
+		x.entry.AsOf = uint64(asOf)
+	case max(asOf-at, at-asOf) > margin:
+		return unsure
+	}
+	switch {
+	case x.held == nil:
+		return older
+	case x.held.AsOf == 0:
+		return unsure
+	case x.held.AsOf > uint64(max(at+margin, 0)):
+		return newer
+	case x.held.AsOf < uint64(max(asOf-margin, 0)):
+		return older
+	}
+	return unsure
+}

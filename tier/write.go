@@ -1,0 +1,68 @@
+package tier
+
+import (
+	"context"
+	"errors"
+	"math"
+)
+
+// WriteRemote writes what was set to the tiers outside of this process, farthest
+// first, and joins their errors. One that refuses it (too large, not to be
+// encoded) is made to hold nothing older. What could not be done is queued, so one
+// writer of a key must be at work at a time.
+func (s *Stack[K, V]) WriteRemote(ctx context.Context, key string, e *Entry[V]) error {
+	var errs []error
+	for i := len(s.written) - 1; i >= 0; i-- {
+		r := s.written[i]
+		err := r.set(ctx, key, e)
+		switch {
+		case err == nil:
+			r.backlog.settle(key, math.MaxInt64)
+		case untold(err):
+			err = r.backlog.owe(key, owed[V]{op: OpSet, told: true, at: s.tags.moment()}, err)
+		case unreached(err) || ctx.Err() != nil:
+			kept, d := *e, owed[V]{op: OpSet, at: s.tags.moment()}
+			d.entry = &kept
+			if r.leaser != nil && s.request != nil {
+				d.request = s.request()
+			}
+			err = r.backlog.owe(key, d, err)
+		default:
+			err = errors.Join(err, s.change(r, OpDelete, key, r.delete(ctx, key)))
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// DeleteRemote removes key from the tiers outside of this process as WriteRemote
+// writes them.
+func (s *shared[K, V]) DeleteRemote(ctx context.Context, key string) error {
+	var errs []error
+	for i := len(s.remote) - 1; i >= 0; i-- {
+		r := s.remote[i]
+		errs = append(errs, s.change(r, OpDelete, key, r.delete(ctx, key)))
+	}
+	return errors.Join(errs...)
+}
+
+// ExpireRemote makes key's entry stale in the tiers outside of this process as
+// WriteRemote writes them.
+func (s *shared[K, V]) ExpireRemote(ctx context.Context, key string) error {
+	var errs []error
+	for i := len(s.remote) - 1; i >= 0; i-- {
+		r := s.remote[i]
+		errs = append(errs, s.change(r, OpExpire, key, r.expire(ctx, key)))
+	}
+	return errors.Join(errs...)
+}
+
+// change takes in what came of a change of key: what was to be made up for has been,
+// or this is.
+func (s *shared[K, V]) change(r *remote[V], op Op, key string, err error) error {
+	if err == nil {
+		r.backlog.settle(key, math.MaxInt64)
+		return nil
+	}
+	return r.backlog.owe(key, owed[V]{op: op, told: untold(err), at: s.tags.moment()}, err)
+}
