@@ -8,6 +8,7 @@ const (
 	IDCBOR     uint16 = 4
 	IDProtobuf uint16 = 5
 	IDMsgpack  uint16 = 6
+	IDGob      uint16 = 7
 )
 
 // The numbers of the wrappers in this module, for [Wrap].

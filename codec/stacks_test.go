@@ -12,6 +12,7 @@ import (
 	"github.com/bellwethercache/bellwether/codec/aead"
 	"github.com/bellwethercache/bellwether/codec/cbor"
 	"github.com/bellwethercache/bellwether/codec/compress"
+	"github.com/bellwethercache/bellwether/codec/gob"
 	"github.com/bellwethercache/bellwether/codec/internal/testpb"
 	"github.com/bellwethercache/bellwether/codec/msgpack"
 	"github.com/bellwethercache/bellwether/codec/protobuf"
@@ -72,8 +73,23 @@ func TestStacksNeverShareAnID(t *testing.T) {
 	stacks(t, seen, "CBOR", cbor.New[int]())
 	stacks(t, seen, "protobuf", protobuf.New[wrapperspb.Int64Value]())
 	stacks(t, seen, "msgpack", msgpack.New[int]())
-	if want := 6 * (1 + 3 + 9); len(seen) != want {
+	stacks(t, seen, "gob", gob.New[int]())
+	if want := 7 * (1 + 3 + 9); len(seen) != want {
 		t.Errorf("%d IDs, want %d", len(seen), want)
+	}
+}
+
+// Entries in a store outlive the program that wrote them.
+func TestIDsNeverChange(t *testing.T) {
+	for want, got := range []uint16{
+		1: codec.IDJSON, 2: codec.IDBytes, 3: codec.IDString, 4: codec.IDCBOR, 5: codec.IDProtobuf, 6: codec.IDMsgpack, 7: codec.IDGob,
+	} {
+		if int(got) != want {
+			t.Errorf("the ID is %d, want %d", got, want)
+		}
+	}
+	if id := gob.New[int]().ID(); id != codec.IDGob {
+		t.Errorf("gob's ID is %d, want %d", id, codec.IDGob)
 	}
 }
 
@@ -144,6 +160,7 @@ func BenchmarkCodecs(b *testing.B) {
 			bench(b, "CBOR", cbor.New[*account](), v)
 			bench(b, "protobuf", protobuf.New[testpb.User](), message(v))
 			bench(b, "msgpack", msgpack.New[*account](), v)
+			bench(b, "gob", gob.New[*account](), v)
 			for wrapper, c := range wrapped(b, codec.JSON[*account]()) {
 				bench(b, wrapper+"-JSON", c, v)
 			}

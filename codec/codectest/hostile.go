@@ -89,11 +89,23 @@ func hostileCases[V any]() []kit.Case[Harness[V]] {
 			Rule: hostileRule + "lengths and counts far above what follows",
 			Run: func(t *kit.T, h Harness[V]) {
 				c := h.New(t.TB)
-				for _, s := range claims {
+				for _, s := range append(gobClaims(), claims...) {
 					h.attempt(t, c, []byte(s), fmt.Sprintf("%.30q", s))
 				}
 				for _, data := range h.Hostile {
 					h.attempt(t, c, data, fmt.Sprintf("%.30q", data))
+				}
+			},
+		},
+		kit.Case[Harness[V]]{
+			Name: "hostile/inflated",
+			Rule: hostileRule + "an encoding with a count or a length made far too high",
+			Run: func(t *kit.T, h Harness[V]) {
+				c := h.New(t.TB)
+				for _, v := range h.Values {
+					for what, data := range inflated(h.encode(t, c, v)) {
+						h.attempt(t, c, data, what)
+					}
 				}
 			},
 		},
@@ -104,6 +116,9 @@ func hostileCases[V any]() []kit.Case[Harness[V]] {
 				c := h.New(t.TB)
 				for _, s := range openings {
 					h.attempt(t, c, bytes.Repeat([]byte(s), nested/len(s)), fmt.Sprintf("%q nested", s))
+				}
+				for _, s := range gobNested(reflect.TypeFor[V]()) {
+					h.attempt(t, c, []byte(s), fmt.Sprintf("gob's slices nested, %d bytes", len(s)))
 				}
 			},
 		},

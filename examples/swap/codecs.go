@@ -12,6 +12,7 @@ import (
 	"github.com/bellwethercache/bellwether/codec/aead"
 	"github.com/bellwethercache/bellwether/codec/cbor"
 	"github.com/bellwethercache/bellwether/codec/compress"
+	"github.com/bellwethercache/bellwether/codec/gob"
 	"github.com/bellwethercache/bellwether/codec/msgpack"
 	"github.com/bellwethercache/bellwether/codec/protobuf"
 )
@@ -46,6 +47,8 @@ func plain(name string) (codec.Codec[product], error) {
 		return cbor.New[product](), nil
 	case "msgpack":
 		return msgpack.New[product](), nil
+	case "gob":
+		return gob.New[product](), nil
 	case "protobuf":
 		return through[*structpb.Struct]{codec.MaxID, protobuf.New[structpb.Struct](), toMessage, fromMessage}, nil
 	case "string":

@@ -6,9 +6,9 @@
 //	go run ./examples/swap --help
 //
 // A backend is a list of tiers, nearest first: memory (ristretto), otter, disk,
-// valkey, redis, memcached, postgres. A codec is json, cbor, msgpack, protobuf or
-// string, and what wraps it: zstd, s2, aead. Run it again with another codec on
-// the same server: what is there is a miss, and no error.
+// valkey, redis, memcached, postgres. A codec is json, cbor, msgpack, gob,
+// protobuf or string, and what wraps it: zstd, s2, aead. Run it again with
+// another codec on the same server: what is there is a miss, and no error.
 package main
 
 import (
@@ -52,7 +52,7 @@ func parse(args []string, log io.Writer) (s settings, err error) {
 		return otherwise
 	}
 	f.StringVar(&s.backend, "backend", "memory", "tiers, nearest first: memory, otter, disk, valkey, redis, memcached, postgres")
-	f.StringVar(&s.codec, "codec", "json", "json, cbor, msgpack, protobuf or string; then wrappers: zstd, s2, aead")
+	f.StringVar(&s.codec, "codec", "json", "json, cbor, msgpack, gob, protobuf or string; then wrappers: zstd, s2, aead")
 	f.StringVar(&s.namespace, "namespace", "swap", "what the keys begin with, or the table's name")
 	f.StringVar(&s.dir, "dir", os.TempDir(), "where the disk tier's file is")
 	f.StringVar(&s.valkey, "valkey", env("VALKEY_URL", "valkey://localhost:6379"), "VALKEY_URL")

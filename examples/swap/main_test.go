@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 }
 
 var codecNames = []string{
-	"json", "cbor", "msgpack", "protobuf", "string", "json+zstd", "cbor+s2", "json+aead", "cbor+zstd+aead", "protobuf+s2",
+	"json", "cbor", "msgpack", "gob", "protobuf", "string", "json+zstd", "cbor+s2", "json+aead", "cbor+zstd+aead", "protobuf+s2",
 }
 
 var secret = strings.Repeat("5e", 32)

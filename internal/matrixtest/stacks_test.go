@@ -13,6 +13,7 @@ import (
 	"github.com/bellwethercache/bellwether/codec/aead"
 	"github.com/bellwethercache/bellwether/codec/cbor"
 	"github.com/bellwethercache/bellwether/codec/compress"
+	"github.com/bellwethercache/bellwether/codec/gob"
 	"github.com/bellwethercache/bellwether/codec/msgpack"
 	"github.com/bellwethercache/bellwether/codec/protobuf"
 )
@@ -55,6 +56,7 @@ func stacks(t *testing.T) []stack {
 		of("json", json, documents()),
 		of("cbor", cbor.New[document](), documents()),
 		of("msgpack", msgpack.New[document](), documents()),
+		of("gob", gob.New[document](), documents()),
 		of("zstd+json", codecs(compress.Zstd(json, nil))(t), documents()),
 		of("s2+json", codecs(compress.S2(json, nil))(t), documents()),
 		of("aead+json", sealed(t, json), documents()),
