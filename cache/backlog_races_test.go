@@ -153,6 +153,17 @@ func TestBacklogAndWriters(t *testing.T) {
 			b.get("k", 80)
 		})
 	})
+	t.Run("a delete before the replay", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := newCabled(t, cache.Options[string, int]{}, nil)
+			a.cut()
+			a.queued(a.Set(t.Context(), "k", 70))
+			a.out.Store(false)
+			ok(t, a.Delete(t.Context(), "k"))
+			a.settled(0)
+			b.get("k", 1)
+		})
+	})
 	t.Run("during the replay", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			a, b := newCabled(t, cache.Options[string, int]{}, nil)

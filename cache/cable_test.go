@@ -20,7 +20,6 @@ type cable struct {
 	out    atomic.Bool
 	refuse fault           // what Set and Delete are answered with
 	hold   func(op string) // called before Delete and Commit
-	skew   atomic.Int64    // of the stamps that Set and load get, in microseconds
 	slow   atomic.Int64    // by how much its estimate of the time is behind
 	on     func(backend.Invalidation)
 }
@@ -63,11 +62,6 @@ func (c *cable) Get(ctx context.Context, key string) ([]byte, error) {
 func (c *cable) Now(ctx context.Context) (int64, error) {
 	now, err := c.Store.Now(ctx)
 	return now - c.slow.Load(), err
-}
-
-func (c *cable) AsOf(ctx context.Context) (uint64, error) {
-	stamp, err := c.Store.AsOf(ctx)
-	return stamp + uint64(c.skew.Load()), err
 }
 
 func (c *cable) Set(ctx context.Context, key string, v []byte, ttl time.Duration) error {

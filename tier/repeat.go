@@ -185,8 +185,9 @@ const (
 // compare tells what the store holds from the Set; now is the server's time. A Set
 // that does not know as of when it is learns it.
 //
-// Both the stamp that the Set was given and what this process's clock says of it
-// must agree: that clock stands still while its machine sleeps.
+// Older is what is so by the stamp that the Set was given, which is never too late;
+// newer what is so by the time that has passed since, which is never too much: this
+// process's clock stands still while its machine sleeps.
 func (x *repeated[V]) compare(now int64) order {
 	if x.own && x.clock == nil { // stamps are of many machines' clocks
 		if x.held != nil {
@@ -195,14 +196,10 @@ func (x *repeated[V]) compare(now int64) order {
 		return older
 	}
 	at, margin := now-x.late.Microseconds(), surely.Microseconds()
-	asOf := int64(min(x.entry.AsOf, math.MaxInt64))
-	switch {
-	case asOf == 0:
-		asOf = max(at-margin, 1)
-		x.entry.AsOf = uint64(asOf)
-	case max(asOf-at, at-asOf) > margin:
-		return unsure
+	if x.entry.AsOf == 0 {
+		x.entry.AsOf = uint64(max(at-margin, 1))
 	}
+	asOf := int64(min(x.entry.AsOf, math.MaxInt64))
 	switch {
 	case x.held == nil:
 		return older
