@@ -143,6 +143,15 @@ type Clock interface {
 	Now(ctx context.Context) (int64, error)
 }
 
+// Exclusive is an optional ability of a [Store]: to say that no other process can
+// use the place while this one does, as a file that is locked. There are then no
+// loads elsewhere to wait for and no changes by others to hear of, and a cache over
+// it is not warned of doing without a lease, a shared clock and news.
+type Exclusive interface {
+	// Exclusive reports whether it is so. It is asked once.
+	Exclusive() bool
+}
+
 // Leaser is an optional ability of a [Store]: to decide, atomically with the
 // value, who may load it. A cache over a store without it still works and
 // loads once per process rather than once per fleet.

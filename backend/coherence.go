@@ -71,7 +71,7 @@ const (
 type CoherenceMode string
 
 const (
-	CoherenceOff     CoherenceMode = "off"     // they are not
+	CoherenceOff     CoherenceMode = "off"     // they are not, nor will they be
 	CoherenceDeaf    CoherenceMode = "deaf"    // they will be, once there is a connection again
 	CoherencePublish CoherenceMode = "publish" // who changes a key publishes a message
 	CoherenceKeys    CoherenceMode = "keys"    // the server remembers who has read which key (RESP3 tracking)

@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,7 @@ type core[K comparable, V any] struct {
 	parse      func(string) (K, bool) // its inverse; nil: there is none
 	panics     bool                   // hashing a K can panic
 	stack      *tier.Stack[K, V]
+	tierCount  int
 	routes     routes[outcome[V]]
 	locker     *lock.Locker // nil if no tier leases
 	flights    flight.Group[outcome[V]]
@@ -66,7 +68,12 @@ func New[K comparable, V any](load LoadFunc[K, V], opts *Options[K, V], tiers ..
 	if err := o.validate(); err != nil {
 		return nil, err
 	}
-	c := &core[K, V]{load: load, opts: o, slots: make(chan struct{}, o.MaxLoads)}
+	if len(tiers) > 0 { // without any, NewStack says what is missing
+		if err := o.Policy.validateTiers(len(tiers)); err != nil {
+			return nil, err
+		}
+	}
+	c := &core[K, V]{load: load, opts: o, tierCount: len(tiers), slots: make(chan struct{}, o.MaxLoads)}
 	c.observe = c.follow
 	c.flights.Limit = int64(o.MaxWaiters)
 	var err error
@@ -125,7 +132,7 @@ func (c *Cache[K, V]) With(change func(p *Policy)) *Cache[K, V] {
 		change(&w.policy)
 	}
 	w.policy = w.policy.withDefaults()
-	if err := w.policy.validate(); err != nil {
+	if err := cmp.Or(w.policy.validate(), w.policy.validateTiers(c.tierCount)); err != nil {
 		w.bad = err
 	}
 	return w.routed()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/internal/flight"
 	"github.com/bellwethercache/bellwether/lock"
 )
@@ -15,8 +14,9 @@ var (
 	// has no such key. Get passes it on.
 	ErrNotFound = errors.New("cache: not found")
 
-	// ErrMiss is Peek's word for a key that no tier holds.
-	ErrMiss = backend.ErrMiss
+	// ErrMiss is Peek's word for a key that no tier holds. It is not a store's
+	// word to its tier, backend.ErrMiss.
+	ErrMiss = errors.New("cache: no tier holds the key")
 
 	// ErrClosed says that the cache was used after Close, or closed meanwhile.
 	ErrClosed = errors.New("cache: cache is closed")

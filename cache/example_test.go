@@ -132,5 +132,5 @@ func ExampleCache_DeleteTags() {
 	}
 	_, err = users.Peek(ctx, "ada")
 	fmt.Println(err)
-	// Output: backend: miss
+	// Output: cache: no tier holds the key
 }

@@ -105,7 +105,7 @@ func (c *Cache[K, V]) GetEntry(ctx context.Context, key K) (Entry[V], error) {
 // Peek returns the value of key if a tier has it, fresh or stale, and never
 // loads or waits for a load. It returns [ErrMiss] when none has it,
 // [ErrNotFound] when the source is known to have none. When a tier could not
-// be asked, the error is ErrMiss and that tier's error.
+// be asked, the error is ErrMiss and that tier's error: errors.Is finds both.
 func (c *Cache[K, V]) Peek(ctx context.Context, key K) (v V, err error) {
 	if err := c.check(ctx, key); err != nil {
 		return v, err
@@ -117,7 +117,7 @@ func (c *Cache[K, V]) Peek(ctx context.Context, key K) (v V, err error) {
 		case !l.Found && ctx.Err() != nil:
 			return v, context.Cause(ctx)
 		case !l.Found && err != nil:
-			return v, fmt.Errorf("%w: %w", ErrMiss, err)
+			return v, fmt.Errorf("%w; one could not be asked: %w", ErrMiss, err)
 		case !l.Found:
 			return v, ErrMiss
 		}

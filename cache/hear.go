@@ -9,6 +9,25 @@ import (
 	"github.com/bellwethercache/bellwether/tier"
 )
 
+// Ready waits until changes by other processes are told to this one, as
+// Stats.Tiers[i].CoherenceMode says: from then on what they change reaches this
+// memory. Where nothing is ever told, it returns at once. A cache serves before
+// that, and while its server is away: wait in tests, and, with a deadline that
+// you go on after, before a process is given traffic. It returns the cause of
+// ctx's end, or ErrClosed.
+func (c *Cache[K, V]) Ready(ctx context.Context) error {
+	if err := c.usable(ctx); err != nil {
+		return err
+	}
+	if err := c.stack.AwaitHearing(ctx); err != nil {
+		return err
+	}
+	if c.closed.Load() {
+		return ErrClosed
+	}
+	return nil
+}
+
 // changed is called when another process has changed a key: id names what it
 // holds now. What is under way here may have read what it held before:
 //

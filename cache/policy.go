@@ -99,7 +99,7 @@ type Policy struct {
 	// must not fill up memory. A tier that is not written does not say who
 	// loads; with one that is not read, a load that is under way elsewhere is
 	// waited for as ever. Delete, Expire and tags concern all tiers all the
-	// same. Default to none.
+	// same. A place that no tier has is refused. Default to none.
 	SkipReads, SkipWrites tier.Tiers
 
 	// Wait is what a caller without a stale value does when another process
@@ -167,6 +167,19 @@ func (p *Policy) validate() error {
 		return bad("CoolDownMax", "must not be below CoolDown", p.CoolDownMax)
 	case p.Wait > FailFast:
 		return bad("Wait", "must be LoadAnyway or FailFast", p.Wait)
+	}
+	return nil
+}
+
+// validateTiers refuses places that a cache of n tiers has not.
+func (p *Policy) validateTiers(n int) error {
+	for _, f := range []struct {
+		field string
+		is    tier.Tiers
+	}{{"SkipReads", p.SkipReads}, {"SkipWrites", p.SkipWrites}} {
+		if !f.is.Within(n) {
+			return fmt.Errorf("cache: Policy.%s: names a place that no tier has; tier.Nth takes 1, the nearest, to %d here", f.field, n)
+		}
 	}
 	return nil
 }

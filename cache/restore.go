@@ -59,7 +59,7 @@ type RestoreStats struct {
 // hundred entries are in memory at once. Restore stops, with the cause, when ctx
 // ends.
 func (c *Cache[K, V]) Restore(ctx context.Context, r io.Reader, opts RestoreOptions) (RestoreStats, error) {
-	if err := c.ready(ctx); err != nil {
+	if err := c.usable(ctx); err != nil {
 		return RestoreStats{}, err
 	}
 	switch {

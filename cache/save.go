@@ -46,7 +46,7 @@ type SaveOptions struct {
 // are left out, and the error says so; what was written is sound all the same. After
 // any other error it is of no use: write to a temporary file and rename it.
 func (c *Cache[K, V]) Save(ctx context.Context, w io.Writer, opts SaveOptions) (n int, err error) {
-	if err := c.ready(ctx); err != nil {
+	if err := c.usable(ctx); err != nil {
 		return 0, err
 	}
 	switch {

@@ -50,7 +50,7 @@ func TestServerRestoreIsCoherent(t *testing.T) {
 
 	back := join()
 	restore(t, back, file, cache.RestoreOptions{}, cache.RestoreStats{Read: many, Restored: many - 1, Missing: 1})
-	awaitCoherence(t, back, other.Stats().Tiers[0].CoherenceMode)
+	hears(t, back, other.Stats().Tiers[0].CoherenceMode)
 	reads := back.Stats().Tiers[0].Hits
 	for i, key := range keys {
 		switch v, err := back.Peek(t.Context(), key); {

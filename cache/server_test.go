@@ -30,6 +30,19 @@ func onServer(t *testing.T, url string, load cache.LoadFunc[string, int], opts *
 	return open(t, load, opts, memory(t), tier.Remote(s, nil))
 }
 
+// hears waits as a user does until c hears of changes by others, in this way.
+func hears(t *testing.T, c *cache.Cache[string, int], mode backend.CoherenceMode) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := c.Ready(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Stats().Tiers[0].CoherenceMode; got != mode {
+		t.Fatalf("CoherenceMode = %q once it is ready, want %q", got, mode)
+	}
+}
+
 // awaitCoherence waits until c hears of changes by others in this way.
 func awaitCoherence[K comparable](t *testing.T, c *cache.Cache[K, int], mode backend.CoherenceMode) {
 	t.Helper()
@@ -124,7 +137,7 @@ func TestServerHangs(t *testing.T) {
 	s := servertest.Valkey(t)
 	var calls atomic.Int32
 	c := onServer(t, s.URL(), constant(&calls), nil)
-	awaitCoherence(t, c, backend.CoherencePublish)
+	hears(t, c, backend.CoherencePublish)
 	want(t, 1)(c.Get(t.Context(), "warm"))
 	s.Pause()
 	const budget = 100 * time.Millisecond
@@ -157,7 +170,7 @@ func TestServerHangsAndManyWait(t *testing.T) {
 	s := servertest.Valkey(t)
 	var calls atomic.Int32
 	c := onServer(t, s.URL(), constant(&calls), nil)
-	awaitCoherence(t, c, backend.CoherencePublish)
+	hears(t, c, backend.CoherencePublish)
 	want(t, 1)(c.Get(t.Context(), "warm"))
 	s.Pause()
 	within(t, "500 callers on a hung server", 100*time.Millisecond, func() {
@@ -174,7 +187,7 @@ func TestServerIsKilledAndRestarted(t *testing.T) {
 	s := servertest.Valkey(t)
 	var calls atomic.Int32
 	c := onServer(t, s.URL(), constant(&calls), nil)
-	awaitCoherence(t, c, backend.CoherencePublish)
+	hears(t, c, backend.CoherencePublish)
 	want(t, 1)(c.Get(t.Context(), "a"))
 	s.Kill()
 	awaitCoherence(t, c, backend.CoherenceDeaf)
@@ -184,7 +197,7 @@ func TestServerIsKilledAndRestarted(t *testing.T) {
 	if err := c.Set(t.Context(), "b", 5); err != nil {
 		t.Errorf("Set after a restart = %v", err)
 	}
-	awaitCoherence(t, c, backend.CoherencePublish)
+	hears(t, c, backend.CoherencePublish)
 	want(t, 2)(c.Get(t.Context(), "a")) // what others have changed meanwhile is not known
 }
 
@@ -196,7 +209,7 @@ func TestServerDiesInMidLoad(t *testing.T) {
 		<-time.After(300 * time.Millisecond)
 		return 1, nil
 	}, nil)
-	awaitCoherence(t, c, backend.CoherencePublish)
+	hears(t, c, backend.CoherencePublish)
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		within(t, "Get", 400*time.Millisecond, func() { want(t, 1)(c.Get(t.Context(), "k")) })

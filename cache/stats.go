@@ -96,8 +96,9 @@ func (c *core[K, V]) waiting() int {
 	return n
 }
 
-// Stats returns the counts so far. It takes locks of the memory's store: call it
-// to look, not for each read.
+// Stats returns the counts so far. It takes locks of the memory's store, and the
+// first call after a Clear goes through what that holds: call it to look, not for
+// each read.
 func (c *Cache[K, V]) Stats() Stats {
 	n := &c.count
 	return Stats{

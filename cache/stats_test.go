@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/backend/memstore"
 	"github.com/bellwethercache/bellwether/cache"
 	"github.com/bellwethercache/bellwether/lock"
@@ -72,6 +73,52 @@ func TestStatsOfMemory(t *testing.T) {
 	}
 	if d := now.Sub(&before); d.Memory[0] != (tier.LocalStats{Counted: true, Entries: 3, Evicted: 1}) || now.Memory[0].Evicted != 2 {
 		t.Errorf("since: %+v, want 1 evicted", d.Memory)
+	}
+}
+
+// TestDroppedEntriesDoNotCount: what a Clear, or a gap in the news, has dropped is
+// still in the memory, and no entry.
+func TestDroppedEntriesDoNotCount(t *testing.T) {
+	for name, m := range map[string]func() tier.Tier{
+		"memstore":  func() tier.Tier { return tier.Local(memstore.NewMemory(100), nil) },
+		"ristretto": func() tier.Tier { return memory(t) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := &late{peer: &peer{Store: memstore.NewStore()}, mode: backend.CoherenceDeaf}
+				c := open(t, func(context.Context, string) (int, error) { return 1, nil }, nil, m(), tier.Remote(l, nil))
+				l.on(backend.Invalidation{Kind: backend.Heard})
+				fill := func(n int) {
+					t.Helper()
+					for i := range n {
+						want(t, 1)(c.Get(t.Context(), fmt.Sprint(i)))
+					}
+					time.Sleep(10 * time.Millisecond) // ristretto takes them in later
+				}
+				counts := func(after string, n int) {
+					t.Helper()
+					for range 4 { // also while the room is given back, and once it is
+						if got := c.Stats().Memory[0].Entries; got != n {
+							t.Errorf("%s: %d entries, want %d", after, got, n)
+						}
+						time.Sleep(700 * time.Millisecond)
+					}
+				}
+				fill(5)
+				counts("loads", 5)
+				ok(t, c.Clear(t.Context()))
+				counts("Clear", 0)
+				fill(3)
+				counts("loads", 3)
+				l.on(backend.Invalidation{Kind: backend.Deaf})
+				counts("deaf", 3)
+				l.on(backend.Invalidation{Kind: backend.Heard})
+				counts("a gap", 0)
+				fill(2)
+				ok(t, c.ExpireAll(t.Context()))
+				counts("ExpireAll", 2)
+			})
+		})
 	}
 }
 

@@ -44,7 +44,7 @@ type WarmStats struct {
 // them. Where changes by other processes are told, it waits up to a second for
 // that to begin. keys is drawn from by this goroutine alone.
 func (c *Cache[K, V]) Warm(ctx context.Context, keys iter.Seq[K], opts WarmOptions) (WarmStats, error) {
-	if err := c.ready(ctx); err != nil {
+	if err := c.usable(ctx); err != nil {
 		return WarmStats{}, err
 	}
 	switch {
@@ -68,8 +68,8 @@ func (c *Cache[K, V]) Warm(ctx context.Context, keys iter.Seq[K], opts WarmOptio
 	return w.stats, nil
 }
 
-// ready refuses what check does, of a call that concerns no key.
-func (c *Cache[K, V]) ready(ctx context.Context) error {
+// usable refuses what check does, of a call that concerns no key.
+func (c *Cache[K, V]) usable(ctx context.Context) error {
 	switch {
 	case ctx == nil:
 		return ErrNilContext

@@ -182,8 +182,8 @@ func (c *counts) observeTier(o metric.Observer, show showFunc, t *tier.Stats, at
 		o.ObserveInt64(on, 1-n, c.set(at, attribute.String(key, no)))
 	}
 	state(c.breaker, AttrBreakerState, t.BreakerOpen, "open", "closed")
-	if t.CoherenceMode != "" { // else nobody asked to hear
-		state(c.hearing, AttrHearing, t.CoherenceMode != backend.CoherenceDeaf, "hears", "deaf")
+	if m := t.CoherenceMode; m != "" && m != backend.CoherenceOff { // else there is nothing to hear
+		state(c.hearing, AttrHearing, m != backend.CoherenceDeaf, "hears", "deaf")
 		show(c.changes, t.Changes, at)
 	}
 	show(c.lookups, t.Hits, at, attribute.String(AttrResult, "hit"))

@@ -12,4 +12,18 @@
 // once, and a breaker that stops asking for a second after five failures in a
 // row. A store that hangs costs a caller no more than the budget. Bytes that are not a sound entry of the right key,
 // codec and schema are a counted miss.
+//
+// # What a program uses
+//
+// [Local] and [Remote] with [LocalOptions] and [RemoteOptions] make the tiers that
+// cache.New takes. [Nth] names some of them for cache.Policy, [MigrateFrom] reads
+// entries of a former shape, [Stats] and [LocalStats] are in cache.Stats, [Hooks]
+// with [OpDone], [Breaker], [Hearing] and [Op] in cache.Hooks, and [ErrBudget],
+// [ErrBusy] and [ErrBreakerOpen] say why a store was not waited for.
+//
+// # What the cache uses
+//
+// Everything else is between this package and package cache, and may change with
+// any version: [Stack] with [Config], [News], [Entry] and what its methods take and
+// give, [Held] and [Sealer].
 package tier

@@ -75,7 +75,7 @@ func (s *shared[K, V]) heed(inv backend.Invalidation) {
 
 // report tells Hooks that hearing has begun or ended, once.
 func (s *shared[K, V]) report(heard bool) {
-	if s.hearing.Swap(heard) == heard {
+	if !s.hearing.set(heard) {
 		return
 	}
 	if h := s.far.hooks.Hearing; h != nil {

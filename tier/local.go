@@ -32,6 +32,7 @@ type local[K comparable, V any] struct {
 	doubt   atomic.Int64
 	flushed atomic.Int64 // what was born by then is gone
 	early   early[K, V]
+	census  census
 	deaf    atomic.Int64 // since when changes are not told; 0: they are, or never will be
 }
 

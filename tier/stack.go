@@ -43,7 +43,7 @@ type shared[K comparable, V any] struct {
 	deaf      func() // ends hearing; nil: it never began
 	heardOnce atomic.Bool
 	first     chan struct{} // closed when it first hears
-	hearing   atomic.Bool
+	hearing   ear
 	changes   atomic.Uint64 // heard of
 	errands   *errands
 }
@@ -95,8 +95,9 @@ type Stats struct {
 
 	BreakerOpen bool // since its last call: the next one after BreakerOpen tries
 
-	// CoherenceMode is how changes by other processes are learned of, if the
-	// tiers nearer ask this one; else "", as of a store that tells nothing.
+	// CoherenceMode is how this tier tells of changes by other processes:
+	// [backend.CoherenceOff] if its store, or its Bus, tells nothing, and for
+	// every tier but the farthest, which is the only one that is asked.
 	CoherenceMode backend.CoherenceMode
 	Changes       uint64 // that were told
 
@@ -105,8 +106,13 @@ type Stats struct {
 
 // LocalStats are those of one in-process tier.
 type LocalStats struct {
-	Counted bool   // its memory counts (see backend.Counted); else the rest is 0
-	Entries int    // right now
+	Counted bool // its memory counts (see backend.Counted); else the rest is 0
+
+	// Entries are those that are held right now. What was dropped with all else,
+	// by Clear or a gap in the news, is none of them; what has expired, or was
+	// removed by a tag, may count until its room is given back.
+	Entries int
+
 	Evicted uint64 // entries dropped, or not taken in, for want of room
 }
 
@@ -126,7 +132,8 @@ func (s *Stats) Sub(since *Stats) Stats {
 	return d
 }
 
-// NewStack binds tiers, nearest first. In-process tiers come before others.
+// NewStack binds tiers, nearest first: any number of Local ones, and then any
+// number of Remote ones.
 func NewStack[K comparable, V any](cfg Config[K, V], tiers ...Tier) (*Stack[K, V], error) {
 	if len(tiers) == 0 {
 		return nil, errors.New("tier: none given; pass tier.Local, tier.Remote or both")
@@ -154,38 +161,6 @@ func NewStack[K comparable, V any](cfg Config[K, V], tiers ...Tier) (*Stack[K, V
 	s.connect()
 	return s.Skip(0, 0), nil
 }
-
-// ordered says what is wrong with the tiers or their order.
-func ordered(tiers []Tier) error {
-	remote := false
-	for _, t := range tiers {
-		if err := t.validate(); err != nil {
-			return err
-		}
-		if remote && t.memory != nil {
-			return errors.New("tier: a Local tier behind a Remote one would never be asked first; put it before")
-		}
-		remote = remote || t.memory == nil
-	}
-	return nil
-}
-
-// Tiers is a set of tiers, by their place: see [Nth].
-type Tiers uint64
-
-// Nth is the set of the tiers at these places, 1 the nearest. A place that no tier
-// has, below 1 or above their number, means none.
-func Nth(places ...int) (t Tiers) {
-	for _, p := range places {
-		if p >= 1 && p <= 64 {
-			t |= 1 << (p - 1)
-		}
-	}
-	return t
-}
-
-// Has reports whether the tier at a place is in the set.
-func (t Tiers) Has(place int) bool { return t>>(place-1)&1 != 0 }
 
 // Skip returns a view of the stack that passes some tiers by when it reads, and
 // some when it writes what was loaded or set. It leases only from a tier that it
@@ -351,6 +326,7 @@ func (s *shared[K, V]) Stats() []Stats {
 			Corrupt: c.Corrupt.Load(), Foreign: c.Foreign.Load(), Migrated: c.Migrated.Load(), Skipped: c.Skipped.Load(),
 			WakeMode: s.remote[i].wakeMode(), BreakerOpen: s.remote[i].guard.brk.until.Load() != 0,
 			Queued: int(s.remote[i].backlog.size.Load()), Replayed: s.remote[i].backlog.replayed.Load(), Dropped: s.remote[i].backlog.dropped.Load(),
+			CoherenceMode: backend.CoherenceOff,
 		}
 		if s.remote[i] == s.far && s.deaf != nil {
 			all[i].CoherenceMode, all[i].Changes = s.far.teller.CoherenceMode(), s.changes.Load()
@@ -363,9 +339,7 @@ func (s *shared[K, V]) Stats() []Stats {
 func (s *shared[K, V]) LocalStats() []LocalStats {
 	all := make([]LocalStats, len(s.locals))
 	for i, l := range s.locals {
-		if c, ok := l.memory.(backend.Counted); ok {
-			all[i] = LocalStats{Counted: true, Entries: c.Len(), Evicted: c.Evicted()}
-		}
+		all[i] = l.stats()
 	}
 	return all
 }
@@ -376,6 +350,7 @@ func (s *shared[K, V]) Close() error {
 	if s.deaf != nil {
 		s.deaf()
 	}
+	s.hearing.close()
 	if s.errands != nil {
 		s.errands.close()
 	}

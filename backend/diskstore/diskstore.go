@@ -59,6 +59,9 @@ const (
 	entryShare = 128 // the largest entry is this part of MaxBytes
 )
 
+// Exclusive implements backend.Exclusive: the file is locked.
+func (s *Store) Exclusive() bool { return true }
+
 func (o *Options) withDefaults() Options {
 	var d Options
 	if o != nil {

@@ -21,7 +21,8 @@
 // # Stampede protection there
 //
 // The file leases nothing, as nobody else has it: a cache whose farthest tier it
-// is loads once a process. With a shared store behind it that one's leases hold.
+// is loads once a process, and is not warned of it (backend.Exclusive). With a
+// shared store behind it that one's leases hold.
 //
 // # What survives
 //

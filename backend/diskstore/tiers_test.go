@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/bellwethercache/bellwether/backend/diskstore"
 	"github.com/bellwethercache/bellwether/backend/memstore"
 	"github.com/bellwethercache/bellwether/cache"
+	"github.com/bellwethercache/bellwether/lock"
 	"github.com/bellwethercache/bellwether/tier"
 )
 
@@ -108,4 +110,30 @@ func onlyKey(t *testing.T, path string) (key string) {
 		t.Error("not on the disk")
 	}
 	return key
+}
+
+// TestAloneSaysWhatMatters: nobody else has the file, so there is nobody whose
+// loads and changes one would be told of.
+func TestAloneSaysWhatMatters(t *testing.T) {
+	warned := func(more ...tier.Tier) (all []string) {
+		disk, err := diskstore.Open(filepath.Join(t.TempDir(), "cache"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opts := &cache.Options[string, string]{}
+		opts.Hooks.Warn = func(_ context.Context, w lock.Warning) { all = append(all, w.Message) }
+		tiers := append([]tier.Tier{tier.Local(memstore.NewMemory(100), nil)}, append(more, tier.Remote(disk, nil))...)
+		c, err := cache.New[string, string](nil, opts, tiers...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		return all
+	}
+	if said := warned(); len(said) != 1 || !strings.Contains(said[0], "backend.Tagger") {
+		t.Errorf("of a file alone it says\n%s\nwant that stamps may be evicted, and no more", strings.Join(said, "\n"))
+	}
+	if said := strings.Join(warned(tier.Remote(memstore.NewStore(), nil)), "\n"); !strings.Contains(said, "put the store that is shared last") {
+		t.Errorf("of a file behind a shared store it says\n%s\nwant the order", said)
+	}
 }

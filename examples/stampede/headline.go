@@ -57,7 +57,7 @@ func calm(s *settings, o *outcome) string {
 			switch r := &t.records[j]; {
 			case r.Status == statusAPI && sum.APICalls == 1 && s.processes > 1:
 				whose = fmt.Sprintf(" for process %d’s", r.Process)
-			case !r.Waited && (r.Status == statusL1 || r.Status == statusL2):
+			case r.hit():
 				hits++
 			}
 		}

@@ -20,8 +20,8 @@ import (
 //	protections with --protection compare, in place of tests, summary and
 //	            warnings: a list of objects that have these, and protection
 //
-// A request that got its value without calling the API is a cache hit, waited
-// or not. Times are in milliseconds.
+// A request that a tier answered is a cache hit; one that waited for another's
+// load is a miss, as in cache.Stats. Times are in milliseconds.
 type document struct {
 	Config      config    `json:"config"`
 	Tests       []test    `json:"tests,omitempty"`

@@ -41,6 +41,10 @@ type record struct {
 	Err      string        `json:"err,omitempty"`
 }
 
+// hit reports whether a tier had the answer, as cache.Stats.HitRate counts it: who
+// waited for a load, another's or its own, has missed.
+func (r *record) hit() bool { return !r.Waited && (r.Status == statusL1 || r.Status == statusL2) }
+
 // track collects the facts of a request while it runs. The cache's hooks find
 // it in the context; some of them run on the flight's goroutine.
 type track struct {

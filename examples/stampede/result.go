@@ -70,7 +70,7 @@ func (t *trial) measure(calls int, lockTTL time.Duration) test {
 			continue
 		}
 		all.add(r.Latency)
-		if (r.Status == statusL1 || r.Status == statusL2) && !r.Waited {
+		if r.hit() {
 			hit.add(r.Latency)
 		}
 		if r.API > 0 {
@@ -91,17 +91,17 @@ func (t *trial) measure(calls int, lockTTL time.Duration) test {
 }
 
 func (t *test) count(r *record) {
-	switch r.Status {
-	case statusKilled:
+	switch {
+	case r.Status == statusKilled:
 		t.Killed++
 		return
-	case statusError:
+	case r.Status == statusError:
 		t.Errors++
 		t.FirstError = cmp.Or(t.FirstError, r.Err)
-	case statusAPI:
-		t.Misses++
-	default:
+	case r.hit():
 		t.Hits++
+	default:
+		t.Misses++
 	}
 	if r.Lock == lockAcquired {
 		t.Locks++
@@ -200,7 +200,7 @@ func summarize(tests []test) summary {
 	}
 	answered := s.Requests - s.Killed
 	above := func(value, target float64) figure {
-		return figure{Value: value, Unit: "%", Target: "> " + number(target) + " %", Met: value > target}
+		return figure{Value: value, Unit: "%", Target: "≥ " + number(target) + " %", Met: value >= target}
 	}
 	below := func(value, target float64, unit string) figure {
 		return figure{Value: value, Unit: unit, Target: "< " + number(target) + " " + unit, Met: value < target}
@@ -223,7 +223,7 @@ type namedFigure struct {
 func (s *summary) figures() []namedFigure {
 	return []namedFigure{
 		{"API call reduction", "1 − API calls / requests", s.APICallReduction},
-		{"hit rate", "requests that got a value without calling the API, waited or not / requests", s.HitRate},
+		{"hit rate", "requests that a tier answered / requests; who waited for another's load missed", s.HitRate},
 		{"lock wait rate", "requests that waited for another's load, in their process or for its lock / requests", s.LockWaitRate},
 		{"average wait", "time in those waits / their number", s.AvgWait},
 		{"timeout rate", "waits that were given up / waits", s.TimeoutRate},

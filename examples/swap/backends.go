@@ -101,8 +101,11 @@ func (t *tiers) add(ctx context.Context, s *settings, name string) error {
 
 // table opens the database, and makes the table unless it is there.
 func (t *tiers) table(ctx context.Context, s *settings) (err error) {
-	if t.db != nil {
+	switch {
+	case t.db != nil:
 		return errors.New("it is listed twice")
+	case s.postgres == "":
+		return errors.New("it needs the URL of a database: --postgres, or POSTGRES_URL")
 	}
 	if t.db, err = sql.Open("pgx", s.postgres); err != nil {
 		return err

@@ -45,21 +45,22 @@ func main() {
 func parse(args []string, log io.Writer) (s settings, err error) {
 	f := flag.NewFlagSet("swap", flag.ContinueOnError)
 	f.SetOutput(log)
+	f.Usage = func() { fmt.Fprint(log, usage) }
 	env := func(name, otherwise string) string {
 		if v := os.Getenv(name); v != "" {
 			return v
 		}
 		return otherwise
 	}
-	f.StringVar(&s.backend, "backend", "memory", "tiers, nearest first: memory, otter, disk, valkey, redis, memcached, postgres")
-	f.StringVar(&s.codec, "codec", "json", "json, cbor, msgpack, gob, protobuf or string; then wrappers: zstd, s2, aead")
-	f.StringVar(&s.namespace, "namespace", "swap", "what the keys begin with, or the table's name")
-	f.StringVar(&s.dir, "dir", os.TempDir(), "where the disk tier's file is")
-	f.StringVar(&s.valkey, "valkey", env("VALKEY_URL", "valkey://localhost:6379"), "VALKEY_URL")
-	f.StringVar(&s.redis, "redis", env("REDIS_URL", "redis://localhost:6379"), "REDIS_URL")
-	f.StringVar(&s.memcached, "memcached", env("MEMCACHED", "localhost:11211"), "MEMCACHED, host:port")
-	f.StringVar(&s.postgres, "postgres", os.Getenv("POSTGRES_URL"), "POSTGRES_URL")
-	f.DurationVar(&s.budget, "budget", 100*time.Millisecond, "for each call of a tier outside of the process")
+	f.StringVar(&s.backend, "backend", "memory", "")
+	f.StringVar(&s.codec, "codec", "json", "")
+	f.StringVar(&s.namespace, "namespace", "swap", "")
+	f.StringVar(&s.dir, "dir", os.TempDir(), "")
+	f.StringVar(&s.valkey, "valkey", env("VALKEY_URL", "valkey://localhost:6379"), "")
+	f.StringVar(&s.redis, "redis", env("REDIS_URL", "redis://localhost:6379"), "")
+	f.StringVar(&s.memcached, "memcached", env("MEMCACHED", "localhost:11211"), "")
+	f.StringVar(&s.postgres, "postgres", os.Getenv("POSTGRES_URL"), "")
+	f.DurationVar(&s.budget, "budget", 100*time.Millisecond, "")
 	err = f.Parse(args)
 	s.secret = os.Getenv("SWAP_SECRET") // 64 hexadecimal digits, for aead; a flag would show it in the list of processes
 	return s, err

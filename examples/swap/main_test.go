@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"strings"
@@ -128,13 +130,14 @@ func TestFlagsThatMakeNoSense(t *testing.T) {
 	t.Setenv("SWAP_SECRET", "")
 	for args, want := range map[string]string{
 		"--backend floppy":        "backend floppy: there is none of this name",
-		"--backend valkey+memory": "put it before",
+		"--backend valkey+memory": "Local tiers first",
 		"--backend ,":             "none given",
 		"--codec xml":             "codec xml: no codec of this name",
 		"--codec json+rot13":      "codec rot13: no wrapper of this name",
 		"--codec json+aead":       "set SWAP_SECRET to 64 hexadecimal digits",
 		"--codec":                 "needs an argument",
 		"--backend memory+disk --dir /nonexistent":                  "backend disk",
+		"--backend postgres":                                        "needs the URL of a database",
 		"--backend postgres+postgres --postgres postgres://[::1]:1": "backend postgres",
 	} {
 		var log strings.Builder
@@ -142,5 +145,43 @@ func TestFlagsThatMakeNoSense(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", args, err, want)
 		}
+	}
+}
+
+// TestHelpNamesEverything: each flag, place, codec and variable, and its examples
+// are flags that are understood.
+func TestHelpNamesEverything(t *testing.T) {
+	var log strings.Builder
+	if _, err := run(t.Context(), []string{"--help"}, &log, &log); !errors.Is(err, flag.ErrHelp) {
+		t.Fatalf("--help = %v", err)
+	}
+	text := log.String()
+	for _, name := range []string{
+		"--backend", "--codec", "--namespace", "--dir", "--budget", "--valkey", "--redis", "--memcached", "--postgres",
+		"VALKEY_URL", "REDIS_URL", "MEMCACHED", "POSTGRES_URL", "SWAP_SECRET",
+		" memory ", " otter ", " disk ", "json, cbor, msgpack, gob, protobuf or string", "zstd or s2", "aead",
+	} {
+		if !strings.Contains(text, name) {
+			t.Errorf("the help does not name %q", name)
+		}
+	}
+	examples := 0
+	for line := range strings.Lines(text) {
+		_, args, ok := strings.Cut(line, "go run ./examples/swap --")
+		if !ok {
+			continue
+		}
+		examples++
+		t.Setenv("SWAP_SECRET", secret)
+		s, err := parse(strings.Fields("--"+args), &log)
+		if err != nil {
+			t.Errorf("%s: %v", args, err)
+		}
+		if _, err := codecOf(&s); err != nil {
+			t.Errorf("%s: %v", args, err)
+		}
+	}
+	if examples < 5 {
+		t.Errorf("%d examples in the help; has its form changed?", examples)
 	}
 }
