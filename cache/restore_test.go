@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/bellwethercache/bellwether/backend"
+	"github.com/bellwethercache/bellwether/backend/memstore"
 	"github.com/bellwethercache/bellwether/cache"
 	"github.com/bellwethercache/bellwether/codec/cbor"
 	"github.com/bellwethercache/bellwether/tier"
@@ -253,4 +255,42 @@ func FuzzRestore(f *testing.F) {
 			t.Errorf("Restore = %v", err)
 		}
 	})
+}
+
+// TestRestoreWaitsForNews: what is in memory when hearing begins is dropped, but
+// for some.
+func TestRestoreWaitsForNews(t *testing.T) {
+	const many = 3000
+	for name, tc := range map[string]struct{ heard, took time.Duration }{
+		"heard soon": {700 * time.Millisecond, 700 * time.Millisecond},
+		"not heard":  {time.Hour, time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				first := memstore.NewStore()
+				defer first.Close()
+				writer := open(t, double, hour[int, int](), near(1<<20), tier.Remote(first, nil))
+				for key := range many {
+					_, _ = writer.Get(t.Context(), key)
+				}
+				file, _ := save(t, writer, cache.SaveOptions{})
+				l := &late{peer: &peer{Store: first.Peer()}, mode: backend.CoherenceDeaf}
+				c := open(t, double, hour[int, int](), near(1<<20), tier.Remote(l, nil))
+				hearing := time.AfterFunc(tc.heard, func() { l.on(backend.Invalidation{Kind: backend.Heard}) })
+				defer hearing.Stop()
+				began := time.Now()
+				restore(t, c, file, cache.RestoreOptions{}, cache.RestoreStats{Read: many, Restored: many})
+				if d := time.Since(began); d != tc.took {
+					t.Errorf("Restore took %v, want %v", d, tc.took)
+				}
+				before := c.Stats().Hits
+				for key := range many {
+					_, _ = c.Get(t.Context(), key)
+				}
+				if n := c.Stats().Hits - before; n != many {
+					t.Errorf("%d of %d restored entries are in memory", n, many)
+				}
+			})
+		})
+	}
 }

@@ -7,10 +7,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/bellwethercache/bellwether/backend/valkeystore"
+	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/cache"
 	"github.com/bellwethercache/bellwether/internal/servertest"
-	"github.com/bellwethercache/bellwether/tier"
 )
 
 // A process saves, ends and comes back; another changes things meanwhile, and
@@ -19,12 +18,7 @@ func TestServerRestoreIsCoherent(t *testing.T) {
 	s := servertest.Valkey(t)
 	var calls atomic.Int32
 	join := func() *cache.Cache[string, int] {
-		store, err := valkeystore.Open(s.URL(), &valkeystore.Options{Namespace: "t"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		patient := &tier.RemoteOptions{Budget: 5 * time.Second} // nothing is to be missed because the machine is busy
-		return open(t, constant(&calls), hour[string, int](), memory(t), tier.Remote(store, patient))
+		return open(t, constant(&calls), hour[string, int](), memory(t), patient(t, s.URL()))
 	}
 	other := join()
 	const many = 3000 // more than are looked at again when hearing begins
@@ -49,8 +43,8 @@ func TestServerRestoreIsCoherent(t *testing.T) {
 	loads := calls.Load()
 
 	back := join()
+	hears(t, back, backend.CoherencePublish) // Restore waits for it too, for a second
 	restore(t, back, file, cache.RestoreOptions{}, cache.RestoreStats{Read: many, Restored: many - 1, Missing: 1})
-	hears(t, back, other.Stats().Tiers[0].CoherenceMode)
 	reads := back.Stats().Tiers[0].Hits
 	for i, key := range keys {
 		switch v, err := back.Peek(t.Context(), key); {

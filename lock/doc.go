@@ -24,6 +24,30 @@
 // overwritten by a late holder has to compare [Lease.Fence], which only rises
 // for one key, at the place that is written.
 //
+// # When the server is away
+//
+// Acquire waits for a holder, not for a server: an attempt that cannot reach it,
+// also in the middle of a wait, ends the acquisition with the driver's error at
+// once. (With lock/valkeylock it wraps backend.ErrUnavailable. A failover is such
+// an outage, and for a second or two after it each client finds out for itself.)
+// Who would do the work without a lease must not lose time here. Who would rather
+// wait calls again, with a pause, until its context ends:
+//
+//	for {
+//		lease, err := locker.Acquire(ctx, "nightly-report")
+//		if err == nil || ctx.Err() != nil || !errors.Is(err, backend.ErrUnavailable) {
+//			return lease, err
+//		}
+//		select {
+//		case <-time.After(100 * time.Millisecond):
+//		case <-ctx.Done():
+//			return nil, ctx.Err()
+//		}
+//	}
+//
+// What is held already needs none of this: its renewal goes on trying until the
+// TTL is over.
+//
 // # Choosing the TTL
 //
 // The TTL bounds how long a dead holder blocks the others; renewal (each third

@@ -3,6 +3,7 @@ package otelx_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/backend/ristrettostore"
 	"github.com/bellwethercache/bellwether/backend/valkeystore"
 	"github.com/bellwethercache/bellwether/cache"
@@ -53,6 +55,15 @@ func child(valkeyURL string) int {
 	c, err := childCache(valkeyURL, name, tp)
 	if err != nil {
 		return fail(err)
+	}
+	// A lease that is taken before its holder is subscribed cannot be taken over
+	// before its end.
+	for c.Stats().Tiers[0].WakeMode != backend.WakeLive {
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return fail(errors.New("the server does not tell who lives"))
+		}
 	}
 	fmt.Println("ready")
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {

@@ -61,6 +61,8 @@ type StoreHarness struct {
 	// Advance lets d pass for the store: a fake server's clock, say. Defaults
 	// to waiting for it, in a bubble's time or in the real one.
 	Advance func(d time.Duration)
+
+	unhurried bool // the case waits for no lifetime to end
 }
 
 // RunStore runs the kit.
@@ -107,10 +109,10 @@ func (h StoreHarness) pass(d time.Duration) {
 	<-time.After(d)
 }
 
-// lifetime is a ttl that is safe from a slow machine and short enough to wait
-// for where time is real.
+// lifetime is a ttl, short enough to wait for where time is real, unless the case
+// waits for none.
 func (h StoreHarness) lifetime() time.Duration {
-	if h.Bubble || h.Advance != nil {
+	if h.Bubble || h.Advance != nil || h.unhurried {
 		return time.Minute
 	}
 	return 500 * time.Millisecond

@@ -45,13 +45,13 @@ var failureCases = kit.Rules(
 			l.renew(1, false)
 			l.commit(1, "v", false)
 		}),
-	leaseCase("failure-ends", "a cool-down ends after its time",
+	timedLeaseCase("failure-ends", "a cool-down ends after its time",
 		func(_ *kit.T, l *leasing) {
 			l.fail(1)
 			l.h.pass(l.cool() + 10*time.Millisecond)
 			l.win(2)
 		}),
-	leaseCase("failure-doubles", "each failure in a row doubles the cool-down, up to its maximum",
+	timedLeaseCase("failure-doubles", "each failure in a row doubles the cool-down, up to its maximum",
 		func(_ *kit.T, l *leasing) {
 			for i, d := range []time.Duration{l.cool(), 2 * l.cool(), 3 * l.cool(), 3 * l.cool()} {
 				l.fail(i)
@@ -67,7 +67,7 @@ var failureCases = kit.Rules(
 			l.giveUp(1, false)
 			l.cooling(2, 1, l.cool())
 		}),
-	leaseCase("failure-row", "a Commit ends a row of failures; a Release without a failure does not",
+	timedLeaseCase("failure-row", "a Commit ends a row of failures; a Release without a failure does not",
 		func(t *kit.T, l *leasing) {
 			l.fail(1)
 			l.h.pass(l.cool() + 10*time.Millisecond)

@@ -201,6 +201,9 @@ var wakeCases = kit.Rules(
 			b, c := l.watch("k").wait(2), l.watch("k")
 			b.stop()
 			b.stop()
+			for len(b.rung) > 0 { // what came before, or while stop ran
+				<-b.rung
+			}
 			self := make(chan func(), 1)
 			woken := make(chan struct{})
 			self <- l.Store.(backend.Notifier).Watch("k", func(backend.Notice) { //nolint:forcetypeassert // watch has checked it

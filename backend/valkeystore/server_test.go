@@ -108,7 +108,7 @@ func TestAColdLoadCostsTwoCommands(t *testing.T) {
 // TestAHitReadsNothingElse: one GET and no TIME in the script.
 func TestAHitReadsNothingElse(t *testing.T) {
 	url := servertest.Valkey(t).URL()
-	s, c := open(t, url, "n"), admin(t, url)
+	s, c := listening(t, url, "n"), admin(t, url)
 	if err := s.Set(t.Context(), "k", []byte("v"), time.Minute); err != nil {
 		t.Fatal(err)
 	}

@@ -149,11 +149,14 @@ func TestValuesAreBounded(t *testing.T) {
 	if err := big.Delete(t.Context(), "k"); err != nil {
 		t.Fatal(err)
 	}
+	big.Listen(t.Context()) // else it names itself later, and that wakes
 	small.Listen(t.Context())
 	lease(t, big, "k", 1)
 	rung := make(chan backend.Notice, 1)
 	defer small.Watch("k", func(n backend.Notice) { rung <- n })()
-	lease(t, small, "k", 2)
+	if r := lease(t, small, "k", 2); !r.Pushed {
+		t.Fatalf("Lease = %+v, want its end to be told", r)
+	}
 	commit(t, big, "k", 1, "more than ten")
 	if n := <-rung; len(n.Value) != 10 {
 		t.Errorf("woken with %d bytes, want 10", len(n.Value))

@@ -271,7 +271,7 @@ func TestAlone(t *testing.T) {
 	t.Parallel()
 	nothing := t.TempDir()
 	env := []string{"PATH=" + nothing, "HOME=" + nothing, "GOPATH=", "GOBIN=", "VALKEY_SERVER=", "JAEGER_ALL_IN_ONE=", "PROMETHEUS="}
-	d := startDemo(t, env, "--for", "4s", "--latency", "50ms", "--rate", "20")
+	d := startDemo(t, env, "--for", "10m", "--latency", "50ms", "--rate", "20")
 	for _, words := range [][]string{
 		{"Valkey", "embedded"},
 		{"Jaeger", "not here", "go install"},
@@ -281,8 +281,24 @@ func TestAlone(t *testing.T) {
 	} {
 		d.line(t, 0, words...)
 	}
+	if err := d.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
 	if code := d.wait(t); code != exitOK || d.errs.Len() > 0 {
 		t.Errorf("exit status %d: %s", code, d.errs.String())
+	}
+}
+
+// TestFor: the demo ends by itself, whatever it has got to by then.
+func TestFor(t *testing.T) {
+	t.Parallel()
+	began := time.Now()
+	d := startDemo(t, []string{"JAEGER_ALL_IN_ONE=none", "PROMETHEUS=none"}, "--for", "2s", "--latency", "50ms", "--rate", "20")
+	if code := d.wait(t); code != exitOK {
+		t.Errorf("exit status %d: %s", code, d.errs.String())
+	}
+	if took := time.Since(began); took < 2*time.Second {
+		t.Errorf("it ended after %v, want 2s at least", took)
 	}
 }
 

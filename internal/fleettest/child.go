@@ -114,6 +114,10 @@ func (c *child) do(cmd *command) (any, error) {
 			return nil, c.cache.Clear(c.ctx)
 		}
 		return nil, c.cache.DeleteTags(c.ctx, cmd.Keys...)
+	case opSave:
+		return c.save(cmd)
+	case opRestore:
+		return c.restore(cmd)
 	case opStats:
 		return c.cache.Stats(), nil
 	case opClose:

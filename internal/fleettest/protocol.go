@@ -37,7 +37,9 @@ const (
 	opExpire  op = "expire"
 	opPeek    op = "peek"
 	opSee     op = "see"
-	opTags    op = "tags" // DeleteTags; of none: Clear
+	opTags    op = "tags"    // DeleteTags; of none: Clear
+	opSave    op = "save"    // to the file that Value names
+	opRestore op = "restore" // from it
 	opStats   op = "stats"
 	opClose   op = "close"
 	opLoader  op = "loader"

@@ -43,8 +43,37 @@ func (d *Daemon) run() {
 func (d *Daemon) Addr() string { return d.addr }
 
 // Pause stops the server's processes: it accepts connections and answers
-// nothing.
-func (d *Daemon) Pause() { d.tb.Helper(); d.signalAll(syscall.SIGSTOP) }
+// nothing. It returns when they stand still.
+func (d *Daemon) Pause() {
+	d.tb.Helper()
+	d.signal(syscall.SIGSTOP, d.cmd.Process.Pid) // first: it is to have no more children
+	standStill(d.tb, d.cmd.Process.Pid)
+	for _, pid := range children(d.cmd.Process.Pid) {
+		d.signal(syscall.SIGSTOP, pid)
+		await(d.tb, "process that stands still", func() bool {
+			state, _ := status(pid)
+			return state != "R" && state != "S" && state != "D" // or it has ended
+		})
+	}
+}
+
+// standStill waits until a child of ours that was sent a SIGSTOP has stopped. On
+// a busy machine its other threads go on answering until the one that has got
+// the signal has a processor.
+func standStill(tb testing.TB, pid int) {
+	tb.Helper()
+	for {
+		var status syscall.WaitStatus
+		_, err := syscall.Wait4(pid, &status, syscall.WUNTRACED, nil)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil || !status.Stopped() {
+			tb.Fatalf("process %d does not stop: %v", pid, err)
+		}
+		return
+	}
+}
 
 // Resume undoes Pause.
 func (d *Daemon) Resume() { d.tb.Helper(); d.signalAll(syscall.SIGCONT) }
@@ -113,7 +142,12 @@ func (d *Daemon) stop() {
 // their own.
 func (d *Daemon) signalAll(sig syscall.Signal) {
 	d.tb.Helper()
-	for _, pid := range append(children(d.cmd.Process.Pid), d.cmd.Process.Pid) {
+	d.signal(sig, append(children(d.cmd.Process.Pid), d.cmd.Process.Pid)...)
+}
+
+func (d *Daemon) signal(sig syscall.Signal, pids ...int) {
+	d.tb.Helper()
+	for _, pid := range pids {
 		if err := syscall.Kill(pid, sig); err != nil && err != syscall.ESRCH {
 			d.tb.Fatalf("%s: signal %v: %v", d.name, sig, err)
 		}
@@ -124,20 +158,21 @@ func (d *Daemon) signalAll(sig syscall.Signal) {
 func children(pid int) (pids []int) {
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, name := range stats {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			continue
-		}
-		// 1234 (a name) S 1230 ...: the name may hold anything.
-		var state string
-		var parent int
-		rest := b[bytes.LastIndexByte(b, ')')+1:]
-		if _, err := fmt.Sscan(string(rest), &state, &parent); err == nil && parent == pid {
-			child, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		child, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		if _, parent := status(child); parent == pid {
 			pids = append(pids, child)
 		}
 	}
 	return pids
+}
+
+// status is the state of a process, "" if there is none or no /proc, and who its
+// parent is.
+func status(pid int) (state string, parent int) {
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	// 1234 (a name) S 1230 ...: the name may hold anything.
+	_, _ = fmt.Sscan(string(b[bytes.LastIndexByte(b, ')')+1:]), &state, &parent)
+	return state, parent
 }
 
 // program finds a server: named by the environment, on PATH, or where

@@ -98,7 +98,13 @@ func (s *Server) Addr() string { return s.addr }
 func (s *Server) URL() string { return "valkey://" + s.addr }
 
 // Pause stops the server's process: it accepts connections and answers nothing.
-func (s *Server) Pause() { s.signal(syscall.SIGSTOP); s.paused = true }
+// It returns when the process stands still.
+func (s *Server) Pause() {
+	s.tb.Helper()
+	s.signal(syscall.SIGSTOP)
+	s.paused = true
+	standStill(s.tb, s.cmd.Process.Pid)
+}
 
 // Resume undoes Pause.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT); s.paused = false }
@@ -122,6 +128,9 @@ func (s *Server) Restart() {
 		s.tb.Fatalf("valkey-server does not start again: %v", err)
 	}
 }
+
+// patience is longer than a server that is well takes to answer on a busy machine.
+const patience = 10 * time.Second
 
 // Do sends an inline command and returns the first line of the reply or, of a
 // bulk string, the string.
@@ -160,7 +169,7 @@ func (s *Server) start() error {
 		_ = s.cmd.Wait()
 		close(s.done)
 	}()
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	for deadline := time.Now().Add(2 * patience); ; {
 		if line, err := s.ask("PING"); err == nil && strings.HasPrefix(line, "+PONG") {
 			return nil
 		}
@@ -178,12 +187,12 @@ func (s *Server) start() error {
 
 // ask returns the first line of the reply or, of a bulk string, the string.
 func (s *Server) ask(command string) (string, error) {
-	conn, err := net.DialTimeout("tcp", s.addr, time.Second)
+	conn, err := net.DialTimeout("tcp", s.addr, patience)
 	if err != nil {
 		return "", err
 	}
 	defer func() { _ = conn.Close() }()
-	_ = conn.SetDeadline(time.Now().Add(time.Second))
+	_ = conn.SetDeadline(time.Now().Add(patience))
 	s.own.add(command)
 	if _, err := fmt.Fprintf(conn, "%s\r\n", command); err != nil {
 		return "", err

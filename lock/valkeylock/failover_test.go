@@ -2,9 +2,11 @@ package valkeylock_test
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
+	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/internal/servertest"
 	"github.com/bellwethercache/bellwether/internal/valkeylease"
 	"github.com/bellwethercache/bellwether/lock"
@@ -30,7 +32,7 @@ func TestALockOutlivesAFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	servertest.InDeployments(t, layout.Lease("k"), func(t *testing.T, d *servertest.Deployment) {
-		opts := &lock.Options{TTL: 20 * time.Second, RenewEvery: 500 * time.Millisecond}
+		opts := &lock.Options{TTL: time.Minute, RenewEvery: 500 * time.Millisecond}
 		var lockers [2]*lock.Locker
 		for i := range lockers {
 			driver, err := valkeylock.Open(d.URL, &valkeylock.Options{Namespace: "n"})
@@ -53,20 +55,22 @@ func TestALockOutlivesAFailover(t *testing.T) {
 		servertest.AwaitReplication(t, d.Master, d.Replica)
 		d.Master.Kill()
 		d.AwaitPromotion()
-		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-		defer cancel()
-		if other, err := lockers[1].Acquire(ctx, "k"); err == nil {
-			t.Errorf("Acquire = fence %d while the lease with fence %d is held", other.Fence(), lease.Fence())
+		// Until a client has heard of the promotion, it answers with errors.
+		if other, err := reached(t, func() (*lock.Lease, error) { return lockers[1].TryAcquire(t.Context(), "k") }); !errors.Is(err, lock.ErrHeld) {
+			t.Fatalf("TryAcquire = %+v, %v while the lease with fence %d is held, want ErrHeld", other, err, lease.Fence())
+		}
+		if _, err := reached(t, func() (any, error) { return nil, lease.Renew(t.Context()) }); err != nil {
+			t.Fatalf("Renew = %v after a failover of less than the TTL", err)
 		}
 		if err := lease.Context().Err(); err != nil {
 			t.Fatalf("lost in a failover of less than its TTL: %v", context.Cause(lease.Context()))
 		}
 		if err := lease.Release(t.Context()); err != nil {
-			t.Errorf("Release = %v", err)
+			t.Fatalf("Release = %v", err)
 		}
-		ctx, cancel = context.WithTimeout(t.Context(), 3*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		other, err := lockers[1].Acquire(ctx, "k")
+		other, err := reached(t, func() (*lock.Lease, error) { return lockers[1].Acquire(ctx, "k") })
 		if err != nil || other.Fence() <= lease.Fence() {
 			t.Fatalf("Acquire = %+v, %v, want a fence after %d", other, err, lease.Fence())
 		}
@@ -74,4 +78,20 @@ func TestALockOutlivesAFailover(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// reached repeats op until the server has answered it.
+func reached[T any](t *testing.T, op func() (T, error)) (T, error) {
+	t.Helper()
+	for late := time.After(10 * time.Second); ; {
+		v, err := op()
+		if !errors.Is(err, backend.ErrUnavailable) {
+			return v, err
+		}
+		select {
+		case <-late:
+			t.Fatalf("not reached 10s after the failover: %v", err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
