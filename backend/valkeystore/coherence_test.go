@@ -57,6 +57,37 @@ func TestTrackedByKeyWakesCarryNoValue(t *testing.T) {
 	}
 }
 
+// TestTrackedByKeyNobodyElseIsTold: a change of what nobody has read costs the server
+// its own reply, and one's own is not told.
+func TestTrackedByKeyNobodyElseIsTold(t *testing.T) {
+	srv := servertest.Valkey(t)
+	s, p := telling(t, srv.URL(), "n", backend.CoherenceKeys), telling(t, srv.URL(), "n", backend.CoherenceKeys)
+	own, other := hear(t, s), hear(t, p)
+	set := func() {
+		if err := s.Set(t.Context(), "k", []byte("v"), time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set() // after it the server knows the script
+	before := srv.Usage()
+	const sets = 50
+	for range sets {
+		set()
+	}
+	u := srv.Usage().Since(before)
+	if want := int64(sets * len(":1\r\n")); u.Out != want || u.Commands["evalsha"] != sets {
+		t.Errorf("%d Sets have the server send %d bytes, want %d: %v", sets, u.Out, want, u.Commands)
+	}
+	for len(own.news)+len(other.news) > 0 {
+		select {
+		case inv := <-own.news:
+			t.Errorf("told of one's own change: %+v", inv)
+		case inv := <-other.news:
+			t.Errorf("told of what was not read: %+v", inv)
+		}
+	}
+}
+
 // heard hears of changes. It fails the test if what is awaited does not come.
 type heard struct {
 	t    *testing.T

@@ -54,14 +54,20 @@
 //	prefix    the server tells of all keys of the namespace (CLIENT TRACKING ON BCAST): also of those that are
 //	          deleted by hand, evicted or expired. Who holds the key reads it to see whether it has changed
 //	keys      the server remembers who has read which key (CLIENT TRACKING ON), at some 100 B for each at the
-//	          server, and tells those alone. Open only
+//	          server, and tells those alone: cheaper than publish where few processes hold what changes. Open
+//	          only; there is one connection to each node beside the subscription
 //	off       it is not told
 //
-// Where the server refuses tracking, publish takes its place; Store.CoherenceMode
-// says how things stand. The connection is asked for a sign of life each half
+// Where the server refuses tracking, publish takes its place, also if it begins to
+// refuse later: with prefix until its connection is made anew, with keys for good.
+// Where it refuses to subscribe, nothing is told, tracked or not, and it is asked
+// again after a second, two, four, up to half a minute. Store.CoherenceMode says how
+// things stand. The connection is asked for a sign of life each half
 // second: one that is gone, or silent for a second more, makes the process deaf,
-// and when it hears again all that it had in memory is dropped. What the modes cost
-// is in internal/docs/design.md.
+// and when it hears again all that it had in memory is dropped. All modes work in a
+// cluster and with Sentinels; by tracking a process is deaf from a master's death
+// until it is told by the successor, while messages go on by the other nodes. What
+// the modes cost is in internal/docs/design.md.
 //
 // Tags are stamps in two hashes, by the server's clock, looked up by those who
 // meet a tag for the first time and told to all from then on. To remove a hundred

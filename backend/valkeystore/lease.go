@@ -146,7 +146,7 @@ func (s *Store) Release(ctx context.Context, key, token string, f backend.Failur
 // Watch implements backend.Notifier.
 func (s *Store) Watch(key string, wake func(backend.Notice)) (stop func()) {
 	return s.hub.Watch(s.layout.Lease(key), func(n backend.Notice) {
-		if s.tracked {
+		if s.tracked && s.conn.Tracked() {
 			n.Value = nil // to be read, or the server would not tell of its next change
 		}
 		n.Value = s.cut(n.Value)

@@ -58,7 +58,7 @@ type Store struct {
 	max    int
 	push   int
 
-	tracked bool // the server is to remember what has been read
+	tracked bool // the server is to remember what has been read; whether it does, conn knows
 
 	closed atomic.Bool
 	time   serverTime
@@ -87,11 +87,11 @@ func Open(rawURL string, opts *Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	var invalidated func([]valkey.ValkeyMessage)
+	var track *valkeyconn.Tracking
 	if s.tracked {
-		invalidated = s.hub.Invalidated
+		track = &valkeyconn.Tracking{Invalidated: s.hub.Invalidated, Untracked: s.hub.Untracked}
 	}
-	if s.conn, err = valkeyconn.Open(rawURL, invalidated); err != nil {
+	if s.conn, err = valkeyconn.Open(rawURL, track); err != nil {
 		return nil, fmt.Errorf("valkeystore: %w", err)
 	}
 	s.hub.StartWith(s.conn.Await)
@@ -139,7 +139,7 @@ func newStore(opts *Options) (*Store, error) {
 	switch cfg.Coherence {
 	case backend.CoherencePublish, backend.CoherencePrefix, backend.CoherenceOff:
 	case backend.CoherenceKeys:
-		cfg.Tracked = func() bool { return s.conn.Tracked() }
+		cfg.Tracked, cfg.Untrack = func() bool { return s.conn.Tracked() }, func() { s.conn.Untrack() }
 		if s.tracked = !o.NoPush; s.tracked {
 			s.layout = layout.Tracked()
 		}

@@ -14,11 +14,13 @@ import (
 	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/backend/backendtest"
 	"github.com/bellwethercache/bellwether/backend/valkeystore"
+	"github.com/bellwethercache/bellwether/internal/fleettest"
 	"github.com/bellwethercache/bellwether/internal/servertest"
 	"github.com/bellwethercache/bellwether/internal/valkeyconn"
 )
 
 func TestMain(m *testing.M) {
+	fleettest.RunIfChild()
 	// A cluster's client asks for the topology a second after an error, and closes
 	// the connections to nodes that are gone after five, whether it is closed or not.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valkey-io/valkey-go.(*call).DelayDo.func1"),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/backend/ristrettostore"
 	"github.com/bellwethercache/bellwether/backend/valkeystore"
 	"github.com/bellwethercache/bellwether/cache"
@@ -40,6 +41,8 @@ type Config struct {
 	Local     tier.LocalOptions
 	NoPush    bool // waiters poll
 	PushValue int  // see valkeystore.Options
+
+	Coherence backend.CoherenceMode // see valkeystore.Options
 }
 
 // open opens the cache of one process.
@@ -49,7 +52,7 @@ func (c *Config) open(url string, load cache.LoadFunc[string, string], hooks cac
 		return nil, nil, err
 	}
 	far, err := valkeystore.Open(url, &valkeystore.Options{
-		Namespace: cmp.Or(c.Namespace, "fleet"), NoPush: c.NoPush, PushValue: c.PushValue,
+		Namespace: cmp.Or(c.Namespace, "fleet"), NoPush: c.NoPush, PushValue: c.PushValue, Coherence: c.Coherence,
 	})
 	if err != nil {
 		return nil, nil, errors.Join(err, near.Close())

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// ClusterServers are the nodes of a Valkey Cluster, whatever their part in it
+// ClusterServers are the nodes of a cluster, whatever their part in it
 // is at the moment.
 type ClusterServers struct {
 	Nodes []*Server // the first three began as masters
@@ -29,10 +29,21 @@ const failoverLimit = 30 * time.Second
 // killed and restarted is empty, and joins again.
 func Cluster(tb testing.TB, args ...string) *ClusterServers {
 	tb.Helper()
+	return cluster(tb, valkeyServer, args)
+}
+
+// RedisCluster starts one of redis-servers.
+func RedisCluster(tb testing.TB, args ...string) *ClusterServers {
+	tb.Helper()
+	return cluster(tb, redisServer, args)
+}
+
+func cluster(tb testing.TB, find kind, args []string) *ClusterServers {
+	tb.Helper()
 	c := &ClusterServers{tb: tb}
 	bus := make([]string, 2*clusterMasters)
 	for i := range bus {
-		c.Nodes = append(c.Nodes, launch(tb, func(string) *Server {
+		c.Nodes = append(c.Nodes, launchAs(tb, find, func(string) *Server {
 			_, bus[i], _ = net.SplitHostPort(freeAddr(tb)) // the usual one, port + 10000, may not exist
 			return &Server{args: append([]string{
 				"--cluster-enabled", "yes", "--cluster-port", bus[i], "--cluster-node-timeout", "1000",

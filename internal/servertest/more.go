@@ -19,17 +19,7 @@ import (
 // same handle for it. REDIS_SERVER names another one than that on PATH.
 func Redis(tb testing.TB, args ...string) *Server {
 	tb.Helper()
-	s := &Server{tb: tb, bin: program(tb, "REDIS_SERVER", "redis-server"), args: args}
-	var err error
-	for range 5 { // the port may be taken between our look and the server's
-		s.addr = freeAddr(tb)
-		if err = s.start(); err == nil {
-			tb.Cleanup(s.stop)
-			return s
-		}
-	}
-	tb.Fatalf("redis-server does not start: %v", err)
-	return nil
+	return launchAs(tb, redisServer, func(string) *Server { return &Server{args: args} })
 }
 
 // Memcached starts a memcached of 64 MiB. MEMCACHED names another one than that

@@ -27,13 +27,27 @@ const SentinelName = "mymaster"
 // empty, and becomes a replica after ten.
 func Sentinel(tb testing.TB, args ...string) *SentinelServers {
 	tb.Helper()
+	return watched(tb, valkeyServer, args)
+}
+
+// RedisSentinel starts redis-servers, and their Sentinels.
+func RedisSentinel(tb testing.TB, args ...string) *SentinelServers {
+	tb.Helper()
+	return watched(tb, redisServer, args)
+}
+
+func watched(tb testing.TB, find kind, args []string) *SentinelServers {
+	tb.Helper()
 	s := &SentinelServers{tb: tb}
 	args = append([]string{"--repl-diskless-sync-delay", "0", "--replica-priority", "100"}, args...)
-	master := Valkey(tb, args...)
+	server := func(args ...string) *Server {
+		return launchAs(tb, find, func(string) *Server { return &Server{args: args} })
+	}
+	master := server(args...)
 	host, port, _ := net.SplitHostPort(master.Addr())
-	s.Nodes = []*Server{master, Valkey(tb, append(args, "--replicaof", host+" "+port)...)}
+	s.Nodes = []*Server{master, server(append(args, "--replicaof", host+" "+port)...)}
 	for range 3 {
-		s.Sentinels = append(s.Sentinels, launch(tb, func(string) *Server {
+		s.Sentinels = append(s.Sentinels, launchAs(tb, find, func(string) *Server {
 			// down-after: they ping each second at most. With less than that they
 			// take each new master for dead, and fail over to and fro.
 			dir := tb.TempDir()

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,8 +28,9 @@ type Server struct {
 	dir    string // its own, kept through Restart
 	conf   string // file; a Sentinel writes to its own
 	args   []string
-	cmd    *exec.Cmd     // nil after Kill
-	done   chan struct{} // closed when the process has ended
+	needs  func(tb testing.TB, bin string) // skips what the server cannot do; nil: nothing
+	cmd    *exec.Cmd                       // nil after Kill
+	done   chan struct{}                   // closed when the process has ended
 	paused bool
 	own    ownCommands // what we sent, not the tested clients
 }
@@ -45,6 +47,14 @@ func Valkey(tb testing.TB, args ...string) *Server {
 // address may be taken between our look and the server's.
 func launch(tb testing.TB, prepare func(addr string) *Server) *Server {
 	tb.Helper()
+	return launchAs(tb, valkeyServer, prepare)
+}
+
+// kind finds the program of a server.
+type kind func(tb testing.TB) (path string)
+
+func valkeyServer(tb testing.TB) string {
+	tb.Helper()
 	bin := os.Getenv("VALKEY_SERVER")
 	if bin == "" {
 		bin = "valkey-server"
@@ -53,16 +63,31 @@ func launch(tb testing.TB, prepare func(addr string) *Server) *Server {
 	if err != nil {
 		missing(tb, "no valkey-server: install one, put it on PATH or name it in VALKEY_SERVER, or run `make test`, which does")
 	}
+	return path
+}
+
+func redisServer(tb testing.TB) string {
+	tb.Helper()
+	return program(tb, "REDIS_SERVER", "redis-server")
+}
+
+func launchAs(tb testing.TB, find kind, prepare func(addr string) *Server) *Server {
+	tb.Helper()
+	path := find(tb)
+	var err error
 	for range 5 {
 		addr := freeAddr(tb)
 		s := prepare(addr)
 		s.tb, s.bin, s.addr = tb, path, addr
+		if s.needs != nil {
+			s.needs(tb, path)
+		}
 		if err = s.start(); err == nil {
 			tb.Cleanup(s.stop)
 			return s
 		}
 	}
-	tb.Fatalf("valkey-server does not start: %v", err)
+	tb.Fatalf("%s does not start: %v", filepath.Base(path), err)
 	return nil
 }
 
@@ -199,11 +224,13 @@ func (s *Server) ask(command string) (string, error) {
 	}
 	r := bufio.NewReader(conn)
 	line, err := r.ReadString('\n')
+	s.own.answered(len(line))
 	line = strings.TrimRight(line, "\r\n")
 	size, bulk := strings.CutPrefix(line, "$")
 	if n, _ := strconv.Atoi(size); bulk && n >= 0 {
 		b := make([]byte, n)
 		_, err = io.ReadFull(r, b)
+		s.own.answered(n + len("\r\n"))
 		line = string(b)
 	}
 	return line, err

@@ -39,6 +39,21 @@ func TestCommandsCountsClientsOnly(t *testing.T) {
 	}
 }
 
+func TestUsageIsOfClientsOnly(t *testing.T) {
+	s := servertest.Valkey(t)
+	s.Do("SET k 0123456789")
+	before := s.Usage()
+	if s.Usage(); s.Do("GET k") != "0123456789" {
+		t.Fatal("k is not there")
+	}
+	client(t, s.Addr(), "PING", "GET k")
+	u := s.Usage().Since(before)
+	// Of a client: a PING, the value of 17 bytes, and +OK to QUIT.
+	if u.Out != 17+5 || u.Commands["get"] != 1 || u.Took["get"] <= 0 || u.CPU < 0 {
+		t.Errorf("Usage = %+v, want 22 bytes and one GET", u)
+	}
+}
+
 // client sends inline commands as somebody else and waits for the last reply.
 func client(t *testing.T, addr string, commands ...string) {
 	t.Helper()

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"testing"
 )
 
 // Commands are numbers of calls by command, as INFO names them: "get",
@@ -37,8 +38,14 @@ func (c Commands) Total() int64 {
 // see whether a connection lives. What scripts call is counted too.
 func (s *Server) Commands() Commands {
 	s.tb.Helper()
+	return s.clients(parseCalls(s.tb, s.Do("INFO commandstats")))
+}
+
+// parseCalls reads numbers of calls out of INFO.
+func parseCalls(tb testing.TB, info string) Commands {
+	tb.Helper()
 	c := make(Commands)
-	for line := range strings.SplitSeq(s.Do("INFO commandstats"), "\r\n") {
+	for line := range strings.SplitSeq(info, "\r\n") {
 		name, stats, ok := strings.Cut(strings.TrimPrefix(line, "cmdstat_"), ":calls=")
 		if !ok {
 			continue
@@ -46,13 +53,10 @@ func (s *Server) Commands() Commands {
 		calls, _, _ := strings.Cut(stats, ",")
 		n, err := strconv.ParseInt(calls, 10, 64)
 		if err != nil {
-			s.tb.Fatalf("INFO commandstats: %q: %v", line, err)
+			tb.Fatalf("INFO commandstats: %q: %v", line, err)
 		}
 		c[name] = n
 	}
-	s.own.subtract(c)
-	delete(c, "ping")
-	maps.DeleteFunc(c, func(_ string, n int64) bool { return n <= 0 })
 	return c
 }
 
@@ -77,14 +81,21 @@ func (s *Server) must(command string) {
 
 // ownCommands counts what a Server has sent, by the first two words.
 type ownCommands struct {
-	mu   sync.Mutex
-	sent map[[2]string]int64
+	mu      sync.Mutex
+	sent    map[[2]string]int64
+	replies int64 // bytes of what was answered, as far as it was read
 }
 
 func (o *ownCommands) reset() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.sent = make(map[[2]string]int64)
+	o.sent, o.replies = make(map[[2]string]int64), 0
+}
+
+func (o *ownCommands) answered(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.replies += int64(n)
 }
 
 func (o *ownCommands) add(command string) {

@@ -26,7 +26,9 @@ type Conn struct {
 	err    atomic.Pointer[error] // why there is none yet
 	once   sync.Once
 
-	tracked atomic.Bool // what the client reads
+	tracked   atomic.Bool // what the client reads
+	untracked func()      // is called when it is not any more
+	track     *tracked    // the client, if it was tracked at first; written before client
 }
 
 // Borrow wraps a client that stays its giver's to close.
@@ -39,19 +41,16 @@ func Borrow(c valkey.Client) *Conn {
 }
 
 // Open returns at once and connects in the background. It fails only for a URL
-// that can never work. With invalidated, servers that can track what is read,
-// key by key, and call it when that changes: nil stands for anything. It must
-// not block.
-func Open(rawURL string, invalidated func([]valkey.ValkeyMessage)) (*Conn, error) {
+// that can never work. With track, servers that can track what is read do.
+func Open(rawURL string, track *Tracking) (*Conn, error) {
 	opt, err := Options(rawURL)
 	if err != nil {
 		return nil, err
 	}
-	if invalidated != nil {
-		opt.DisableCache, opt.OnInvalidations = false, invalidated
-		opt.ClientTrackingOptions = []string{"NOLOOP"} // what it changes itself is not told on the same connection
-	}
 	conn := &Conn{tried: make(chan struct{}), done: make(chan struct{})}
+	if track != nil {
+		opt, conn.untracked = track.options(opt), track.Untracked
+	}
 	conn.ctx, conn.cancel = context.WithCancel(context.Background())
 	go conn.connect(opt) // ends with success or Close, which waits for it
 	return conn, nil
@@ -69,7 +68,7 @@ func (c *Conn) connect(opt valkey.ClientOption) {
 	for retry := firstRetry; ; retry = min(2*retry, lastRetry) {
 		client, err := valkey.NewClient(opt)
 		if errors.Is(err, valkey.ErrNoCache) { // no RESP3, no rights, or a proxy between
-			opt.DisableCache, opt.OnInvalidations = true, nil
+			opt = untracked(opt)
 			drop(&client)
 			client, err = valkey.NewClient(opt)
 		}
@@ -81,6 +80,10 @@ func (c *Conn) connect(opt valkey.ClientOption) {
 			err = fmt.Errorf("%w: %w", backend.ErrUnavailable, err)
 			c.err.Store(&err)
 		} else { // also with an error: a forced single client heals by itself
+			if !opt.DisableCache {
+				c.track = newTracked(c, client, opt)
+				client = c.track
+			}
 			c.set(client)
 		}
 		if retry == firstRetry {
@@ -108,6 +111,14 @@ func drop(client *valkey.Client) {
 
 // Tracked reports whether the client is told of changes of what it has read.
 func (c *Conn) Tracked() bool { return c.tracked.Load() }
+
+// Untrack has another client take the place of one that is tracked, because a
+// server refuses to. It does not wait for that.
+func (c *Conn) Untrack() {
+	if c.client.Load() != nil && c.track != nil {
+		c.track.change()
+	}
+}
 
 func (c *Conn) set(client valkey.Client) {
 	if client.Mode() != valkey.ClientModeStandalone {

@@ -21,8 +21,10 @@ type hearing struct {
 	wanted chan struct{} // closed, and made anew, when somebody new wants to
 
 	// Guarded by the hub's mutex.
-	hearers map[*hearer]struct{}
-	all     backend.TagStamp // of the tag "", as of when hearing began
+	hearers   map[*hearer]struct{}
+	all       backend.TagStamp // of the tag "", as of when hearing began
+	vacant    time.Time        // since when a master that told by tracking is gone, without a successor
+	untracked chan struct{}    // closed when the client is not tracked any more
 
 	// Held while hearers are told that they hear or are deaf, so that they are
 	// told in order. Taken before the hub's mutex.
@@ -48,7 +50,7 @@ func (r *hearer) tell(inv backend.Invalidation) {
 }
 
 func (x *hearing) init() {
-	x.wanted, x.hearers = make(chan struct{}), make(map[*hearer]struct{})
+	x.wanted, x.untracked, x.hearers = make(chan struct{}), make(chan struct{}), make(map[*hearer]struct{})
 }
 
 // Hear calls on for each change by another process, on Heard and on Deaf.
@@ -92,16 +94,24 @@ func (h *Hub) Coherence() backend.CoherenceMode {
 
 // covered reports whether changes on every node reach this process. One that does
 // not answer does not count: in a cluster the others pass on what is published
-// there. The mutex is held.
+// there. What servers tell by tracking they do not. The mutex is held.
 func (h *Hub) covered(what backend.Interest) bool {
+	if what.Keys && time.Since(h.hearing.vacant) < vacancy {
+		return false
+	}
 	primaries := 0
 	for _, l := range h.links {
-		if l.replica || !l.lost.IsZero() {
-			continue
-		}
-		primaries++
-		if what.Keys && !l.hears.Keys || what.Tags && !l.hears.Tags {
-			return false
+		switch {
+		case l.replica:
+		case !l.lost.IsZero():
+			if what.Keys && l.tracks && time.Since(l.lost) < 10*gather { // else it is gone for good
+				return false
+			}
+		default:
+			primaries++
+			if what.Keys && !l.hears.Keys || what.Tags && !l.hears.Tags {
+				return false
+			}
 		}
 	}
 	return primaries > 0
@@ -207,15 +217,18 @@ func (l *link) attend(ctx context.Context, conn valkey.DedicatedClient, lost <-c
 	beat := time.NewTicker(beatEvery)
 	defer beat.Stop()
 	var refused time.Time
+	refusal := firstRefusal / 2
 	for {
 		what, more := l.hub.wanted()
-		if time.Since(refused) > lastRefusal {
+		if time.Since(refused) > refusal {
 			ok, no := l.listen(ctx, conn, what)
 			switch {
 			case no:
-				refused = time.Now()
+				refused, refusal = time.Now(), min(2*refusal, lastRefusal)
 			case !ok:
 				return
+			default:
+				refusal = firstRefusal / 2
 			}
 		}
 		beats := beat.C
@@ -228,6 +241,8 @@ func (l *link) attend(ctx context.Context, conn valkey.DedicatedClient, lost <-c
 			if !within(ctx, beatLimit, func(ctx context.Context) error { return conn.Do(ctx, conn.B().Ping().Build()).Error() }) {
 				return
 			}
+		case <-l.tracking(): // anew, by messages
+			return
 		case <-lost: //nolint:errcheck // why does not matter
 			return
 		case <-ctx.Done():
@@ -277,6 +292,9 @@ func (l *link) listen(ctx context.Context, conn valkey.DedicatedClient, what bac
 		h.mu.Lock()
 		l.hears = backend.Interest{Keys: have.Keys || what.Keys, Tags: have.Tags || what.Tags}
 		l.tracks = tracks
+		if tracks && l.told.IsZero() {
+			l.told, h.hearing.vacant = time.Now(), time.Time{}
+		}
 		h.mu.Unlock()
 		h.announce(false)
 	}

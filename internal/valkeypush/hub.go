@@ -75,9 +75,12 @@ type Config struct {
 
 	// Coherence is how it learns of changes of keys; "": as they are published.
 	// With CoherenceOff it tells nothing. With CoherenceKeys what the client is told
-	// is to be handed to Invalidated, if Tracked says that it is.
+	// is to be handed to Invalidated, if Tracked says that it is, and Untracked is to
+	// be called when it is not any more. Untrack is called when a server refuses to
+	// track, and does not wait.
 	Coherence backend.CoherenceMode
 	Tracked   func() bool
+	Untrack   func()
 
 	// NoStamps: the server keeps no stamps of tags, messages are all there is.
 	NoStamps bool

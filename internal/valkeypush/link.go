@@ -3,6 +3,7 @@ package valkeypush
 import (
 	"context"
 	cryptorand "crypto/rand"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -46,6 +47,9 @@ type link struct {
 	seen     map[string]bool  // or has been, in this session, and is not any more
 	hears    backend.Interest // changes that are told on it
 	tracks   bool             // those of keys by the server's tracking
+	told     time.Time        // when it first told of keys in that way, as a primary
+
+	bcast bool // the connection is told of all keys; run's own
 }
 
 // follow keeps a link to each node.
@@ -88,6 +92,7 @@ func (h *Hub) relink(nodes map[string]valkey.Client, m valkey.ClientMode, first 
 		if nodes[addr] == nil {
 			l.cancel()
 			delete(h.links, addr)
+			h.vacate(l)
 		}
 	}
 	for addr, c := range nodes {
@@ -145,6 +150,9 @@ func (l *link) set(s state) {
 	h.mu.Lock()
 	changed := l.mode != s.mode
 	l.mode, l.replica, l.tried = s.mode, s.replica, true
+	if s.replica {
+		l.told = time.Time{}
+	}
 	missed := false
 	switch {
 	case !s.lost:
@@ -247,6 +255,7 @@ func isReplica(ctx context.Context, c valkey.Client) (is, answered bool) {
 func (l *link) session(ctx context.Context, c valkey.Client, trusted bool) (up, refused bool) {
 	conn, _ := c.Dedicate() // dials, within the client's own limit
 	defer conn.Close()
+	l.bcast = false
 	nonce, heard := cryptorand.Text(), make(chan struct{}, 1)
 	lost := conn.SetPubSubHooks(valkey.PubSubHooks{OnMessage: func(m valkey.PubSubMessage) {
 		msg, ok := valkeylease.ParseMessage(m.Message)
@@ -283,6 +292,9 @@ func (l *link) probe(ctx context.Context, c valkey.Client, conn valkey.Dedicated
 	defer cancel()
 	channel := l.hub.layout.Channel(l.hub.process)
 	if err := conn.Do(ctx, conn.B().Subscribe().Channel(channel).Build()).Error(); err != nil {
+		if errors.Is(err, valkey.ErrNoCache) && l.hub.cfg.Untrack != nil {
+			l.hub.cfg.Untrack() // calls would do that as well, but there may be none
+		}
 		_, refused := valkey.IsValkeyErr(err)
 		return poll, refused
 	}

@@ -3,6 +3,7 @@ package valkeypush
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/valkey-io/valkey-go"
 
@@ -23,6 +24,9 @@ func (l *link) track(ctx context.Context, conn valkey.DedicatedClient) error {
 			return nil
 		}
 	case backend.CoherencePrefix:
+		if l.bcast { // and the subscription was refused then
+			return nil
+		}
 		// Without RESP3 the server would agree, and tell nothing.
 		hello, err := conn.Do(ctx, conn.B().Arbitrary("HELLO").Build()).AsMap()
 		if err != nil {
@@ -32,9 +36,54 @@ func (l *link) track(ctx context.Context, conn valkey.DedicatedClient) error {
 		if n, err := proto.AsInt64(); err != nil || n < 3 {
 			return errNoTracking
 		}
-		return conn.Do(ctx, conn.B().Arbitrary("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", h.layout.Values()).Build()).Error()
+		err = conn.Do(ctx, conn.B().Arbitrary("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", h.layout.Values()).Build()).Error()
+		l.bcast = err == nil
+		return err
 	}
 	return errNoTracking
+}
+
+// vacancy is how long a dead master's successor may take to be heard of, once the
+// client leaves the dead one out: it looks each five seconds.
+const vacancy = 10 * time.Second
+
+// vacate notes that a node is gone before its successor tells of changes. The mutex
+// is held.
+func (h *Hub) vacate(gone *link) {
+	if !gone.tracks || gone.replica || gone.lost.IsZero() {
+		return
+	}
+	for _, l := range h.links {
+		if l.told.After(gone.lost) {
+			return
+		}
+	}
+	h.hearing.vacant = time.Now()
+}
+
+// Untracked says that what the client reads is not tracked any more. Each link
+// begins anew, and so does hearing: with what was read before, all is dropped that
+// was read until the changes are heard of by messages.
+func (h *Hub) Untracked() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	select {
+	case <-h.hearing.untracked:
+	default:
+		close(h.hearing.untracked)
+	}
+}
+
+// tracking is closed when the tracking that the link relies on has ended; nil if
+// it relies on none.
+func (l *link) tracking() <-chan struct{} {
+	h := l.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.cfg.Coherence != backend.CoherenceKeys || !l.tracks {
+		return nil
+	}
+	return h.hearing.untracked
 }
 
 // Invalidated hands out what the server's tracking tells. Whose change it is is

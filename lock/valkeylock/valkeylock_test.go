@@ -50,6 +50,11 @@ func TestConformanceValkey(t *testing.T) {
 	locktest.Run(t, locktest.Harness{New: func(tb testing.TB) lock.Driver { return listening(tb, url) }, Wakes: true})
 }
 
+func TestConformanceTLS(t *testing.T) {
+	url := servertest.TLS(t).URL()
+	locktest.Run(t, locktest.Harness{New: func(tb testing.TB) lock.Driver { return listening(tb, url) }, Wakes: true})
+}
+
 func TestConformanceMini(t *testing.T) {
 	m := servertest.Mini(t)
 	locktest.Run(t, locktest.Harness{
