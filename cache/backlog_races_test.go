@@ -10,6 +10,7 @@ import (
 	"github.com/bellwethercache/bellwether/backend"
 	"github.com/bellwethercache/bellwether/backend/memstore"
 	"github.com/bellwethercache/bellwether/cache"
+	"github.com/bellwethercache/bellwether/codec"
 	"github.com/bellwethercache/bellwether/tier"
 )
 
@@ -241,6 +242,52 @@ func TestBacklogBounds(t *testing.T) {
 			if s := a.Stats().Tiers[0]; s.Queued != 0 || s.Dropped != 1 || s.Replayed != 0 {
 				t.Errorf("%d queued, %d dropped, %d replayed, want it dropped at last", s.Queued, s.Dropped, s.Replayed)
 			}
+		})
+	})
+	t.Run("values", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			const size = 20 << 20
+			var far [2]*cable
+			var caches [2]*cache.Cache[int, []byte]
+			first := memstore.NewStore()
+			defer first.Close()
+			for i := range far {
+				far[i] = &cable{Store: first.Peer()}
+				caches[i] = open(t, nil, &cache.Options[int, []byte]{Codec: codec.Bytes()}, tier.Remote(far[i], nil))
+			}
+			far[0].cut()
+			for range 2 { // the second time in the first's place
+				for key := range 4 {
+					if err := caches[0].Set(t.Context(), key, make([]byte, size)); !errors.Is(err, tier.ErrQueued) {
+						t.Fatalf("Set = %v, want it queued", err)
+					}
+				}
+			}
+			far[0].mend()
+			<-time.After(3 * time.Second)
+			there := 0
+			for key := range 4 {
+				if v, err := caches[1].Peek(t.Context(), key); len(v) == size {
+					there++
+				} else if !errors.Is(err, cache.ErrMiss) {
+					t.Errorf("Peek = %d bytes, %v", len(v), err)
+				}
+			}
+			if there != 3 {
+				t.Errorf("%d values of %d bytes were kept, want 3", there, size)
+			}
+		})
+	})
+	t.Run("Close tries once more", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			a, b := newCabled(t, cache.Options[string, int]{}, nil)
+			a.cut()
+			a.queued(a.Set(t.Context(), "k", 70))
+			a.out.Store(false)
+			if err := a.Cache.Close(); err != nil {
+				t.Error(err)
+			}
+			b.get("k", 70)
 		})
 	})
 	t.Run("Close", func(t *testing.T) {

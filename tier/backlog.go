@@ -22,12 +22,13 @@ var ErrQueued = errors.New("tier: the change is queued until the store answers")
 type backlog[V any] struct {
 	limit int
 	pay   func(ctx context.Context) (paid bool) // makes up for what it can
-	size  atomic.Int64                          // looked at by each lookup
+	size  atomic.Int64                          // of keys and tags; looked at by each lookup
 
 	replayed, dropped atomic.Uint64
 
 	mu      sync.Mutex
 	keys    map[string]*owed[V]
+	bytes   int // of the values that wait
 	tags    map[owedTag]owedStamp
 	running bool
 	kick    chan struct{} // of 1: the store may have come back
@@ -40,6 +41,7 @@ type backlog[V any] struct {
 type owed[V any] struct {
 	op       Op                   // OpSet, OpDelete or OpExpire
 	entry    *Entry[V]            // of OpSet
+	bytes    int                  // that its value takes
 	request  backend.LeaseRequest // of OpSet, always the same: a lease whose reply was lost is not another's
 	at       int64                // the moment by which it had failed: what begins later is newer
 	told     bool                 // the store knows; the processes that listen to its Bus do not
@@ -57,6 +59,13 @@ type owedTag struct {
 	tag    *tag
 	expire bool
 }
+
+// maxBytes bounds what the values take, encoded, that wait for one store. Beyond
+// it a Set waits as a Delete: there is nothing older to be found then, either.
+const maxBytes = 64 << 20
+
+// lastTry is for how long Close tries to pay what is owed.
+const lastTry = 300 * time.Millisecond
 
 // maxRefusals is how often a store may refuse a change that is replayed before it
 // is dropped: with the pauses between, for some minutes.
@@ -107,13 +116,20 @@ func (b *backlog[V]) owe(key string, d owed[V], err error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	before := b.keys[key]
-	if before == nil && !b.room(1) {
+	if before == nil && !b.room(1) || b.ctx.Err() != nil {
 		b.dropped.Add(1)
 		return err
 	}
 	if before != nil && !before.told && !d.told && d.op == OpExpire {
-		d.op, d.entry, d.request = before.op, stale(before.entry), before.request // a Delete says more, and a Set has to be made first
+		d.op, d.entry, d.bytes, d.request = before.op, stale(before.entry), before.bytes, before.request // a Delete says more, and a Set has to be made first
 	}
+	if before != nil {
+		b.bytes -= before.bytes
+	}
+	if b.bytes+d.bytes > maxBytes {
+		d.op, d.entry, d.bytes = OpDelete, nil, 0
+	}
+	b.bytes += d.bytes
 	b.keys[key] = &d
 	b.grown()
 	return fmt.Errorf("%w; %w", err, ErrQueued)
@@ -176,7 +192,9 @@ func (b *backlog[V]) settle(key string, begun int64) {
 	}
 }
 
+// remove takes what key waits for out. The caller holds b.mu.
 func (b *backlog[V]) remove(key string) {
+	b.bytes -= b.keys[key].bytes
 	delete(b.keys, key)
 	b.size.Store(int64(len(b.keys) + len(b.tags)))
 }
@@ -297,12 +315,18 @@ func (b *backlog[V]) allRefused() bool {
 	return len(b.tags) == 0
 }
 
-// close ends the work and waits for that. What is owed then is lost.
+// close ends the work, waits for that, and tries once more to pay. What is owed then
+// is lost.
 func (b *backlog[V]) close() {
 	b.mu.Lock()
 	b.cancel()
 	b.mu.Unlock()
 	b.wg.Wait()
+	if b.size.Load() > 0 {
+		ctx, cancel := context.WithTimeout(context.Background(), lastTry)
+		defer cancel()
+		b.pay(ctx)
+	}
 }
 
 // told has the newest change of key be one that the store knows of.
@@ -310,6 +334,7 @@ func (b *backlog[V]) told(key string, d *owed[V]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.keys[key] == d {
+		b.bytes -= d.bytes
 		b.keys[key] = &owed[V]{op: d.op, at: d.at, told: true}
 	}
 }

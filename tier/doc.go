@@ -18,8 +18,9 @@
 // [Local] and [Remote] with [LocalOptions] and [RemoteOptions] make the tiers that
 // cache.New takes. [Nth] names some of them for cache.Policy, [MigrateFrom] reads
 // entries of a former shape, [Stats] and [LocalStats] are in cache.Stats, [Hooks]
-// with [OpDone], [Breaker], [Hearing] and [Op] in cache.Hooks, and [ErrBudget],
-// [ErrBusy] and [ErrBreakerOpen] say why a store was not waited for.
+// with [OpDone], [Breaker], [Hearing] and [Op] in cache.Hooks. [ErrBudget], [ErrBusy]
+// and [ErrBreakerOpen] say why a store was not waited for, and [ErrQueued] that a
+// change is made up for later.
 //
 // # What the cache uses
 //

@@ -227,36 +227,40 @@ func (r *remote[V]) encode(ctx context.Context, key string, e *Entry[V]) (b []by
 		h.Meta.CopyOf = e.ID
 	}
 	defer recovered(&err)
-	b, err = wire.Append(nil, key, &h, func(dst []byte) ([]byte, error) {
-		if e.Absent {
-			return dst, nil
-		}
-		if r.keyed != nil {
-			return r.keyed.AppendKey(dst, key, e.Value)
-		}
-		return r.codec.Append(dst, e.Value)
-	})
+	b, err = wire.Append(nil, key, &h, func(dst []byte) ([]byte, error) { return r.marshal(dst, key, e) })
 	if err == nil && r == r.far {
 		e.ID = wire.Identity(b)
 	}
 	return b, lives, err
 }
 
+// marshal appends the payload of e to dst.
+func (r *remote[V]) marshal(dst []byte, key string, e *Entry[V]) ([]byte, error) {
+	switch {
+	case e.Absent:
+		return dst, nil
+	case r.keyed != nil:
+		return r.keyed.AppendKey(dst, key, e.Value)
+	}
+	return r.codec.Append(dst, e.Value)
+}
+
 // behind is by how much one process's estimate of the store's time may be behind
 // another's.
 const behind = time.Second
 
-func (r *remote[V]) set(ctx context.Context, key string, e *Entry[V]) error {
+// set returns what it has written, or tried to; nil: it could not be encoded.
+func (r *remote[V]) set(ctx context.Context, key string, e *Entry[V]) (b []byte, err error) {
 	b, ttl, err := r.encode(ctx, key, e)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	began := r.begin()
 	_, err = guarded(ctx, r.guard, func(ctx context.Context) (struct{}, error) {
 		return struct{}{}, r.store.Set(ctx, key, b, ttl)
 	})
 	r.end(ctx, OpSet, began, err)
-	return told(err, r.publish(ctx, backend.Invalidation{Key: key, Head: b[:min(len(b), backend.HeadLen)]}))
+	return b, told(err, r.publish(ctx, backend.Invalidation{Key: key, Head: b[:min(len(b), backend.HeadLen)]}))
 }
 
 // publish tells other processes of a change, where the store itself does not. It

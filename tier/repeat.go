@@ -91,7 +91,8 @@ func (x *repeated[V]) bare(ctx context.Context) error {
 	case order == newer:
 		return nil
 	case order == older && x.held == nil:
-		return x.set(ctx, x.key, &x.entry)
+		_, err := x.set(ctx, x.key, &x.entry)
+		return err
 	case order == unsure || x.swapper == nil:
 		return x.delete(ctx, x.key)
 	}

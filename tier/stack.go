@@ -307,7 +307,7 @@ func (s *Stack[K, V]) SetRemote(ctx context.Context, key string, e *Entry[V], in
 	var errs []error
 	for i := len(s.written) - 1; i >= 0; i-- {
 		if r := s.written[i]; index <= 0 || r.index < index {
-			err := r.set(ctx, key, e)
+			_, err := r.set(ctx, key, e)
 			if err == nil {
 				r.backlog.settle(key, e.Begun)
 			}

@@ -75,9 +75,9 @@ type RemoteOptions struct {
 	// the newest Set, Delete or Expire of each key, with its value, and each stamp of
 	// a tag. They are made up for once it answers, and until then this process
 	// believes nothing that the store holds of what they concern. A Set is made up
-	// for unless something newer is there by then; where there is no telling the
-	// entry is removed. Close forgets what is left. Defaults to 4096; negative: none
-	// are kept.
+	// for unless something newer is there by then; where there is no telling, and
+	// where values take more than 64 MiB in all, the entry is removed. Close tries once
+	// more, and forgets the rest. Defaults to 4096; negative: none are kept.
 	Backlog int
 
 	// Bus tells this process of changes by others, and others of its own, if the

@@ -14,15 +14,18 @@ func (s *Stack[K, V]) WriteRemote(ctx context.Context, key string, e *Entry[V]) 
 	var errs []error
 	for i := len(s.written) - 1; i >= 0; i-- {
 		r := s.written[i]
-		err := r.set(ctx, key, e)
+		b, err := r.set(ctx, key, e)
 		switch {
 		case err == nil:
 			r.backlog.settle(key, math.MaxInt64)
 		case untold(err):
 			err = r.backlog.owe(key, owed[V]{op: OpSet, told: true, at: s.tags.moment()}, err)
 		case unreached(err) || ctx.Err() != nil:
-			kept, d := *e, owed[V]{op: OpSet, at: s.tags.moment()}
+			kept, d := *e, owed[V]{op: OpSet, bytes: len(b), at: s.tags.moment()}
 			d.entry = &kept
+			if b == nil { // the time is not known yet
+				d.bytes = r.weigh(key, e)
+			}
 			if r.leaser != nil && s.request != nil {
 				d.request = s.request()
 			}
@@ -33,6 +36,14 @@ func (s *Stack[K, V]) WriteRemote(ctx context.Context, key string, e *Entry[V]) 
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// weigh is how much a value takes; 0: it cannot be encoded.
+func (r *remote[V]) weigh(key string, e *Entry[V]) (bytes int) {
+	var err error
+	defer recovered(&err)
+	b, _ := r.marshal(nil, key, e)
+	return len(b)
 }
 
 // DeleteRemote removes key from the tiers outside of this process as WriteRemote
