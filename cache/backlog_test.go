@@ -21,6 +21,7 @@ func TestBacklog(t *testing.T) {
 	expire := func(p *cabled) { p.queued(p.Expire(p.t.Context(), "k")) }
 	for name, tc := range map[string]struct {
 		cold     bool               // the store holds nothing
+		quick    bool               // the change comes at once after the loads
 		change   func(a, b *cabled) // while a is cut off
 		want     int                // by both
 		loads    int                // from the source, by the end
@@ -51,6 +52,24 @@ func TestBacklog(t *testing.T) {
 			a.queued(a.SetTTL(a.t.Context(), "k", 70, time.Second))
 			<-time.After(2 * time.Second)
 		}, want: 2, loads: 2},
+		"set, at once after what it has seen": {quick: true, change: func(a, _ *cabled) { set(a, 70); set(a, 71) }, want: 71, loads: 1},
+		"set that has arrived": {quick: true, change: func(a, _ *cabled) {
+			a.lose.Store(true)
+			set(a, 70)
+			a.lose.Store(false)
+		}, want: 70, loads: 1},
+		"set that has arrived, then another": {quick: true, change: func(a, _ *cabled) {
+			a.lose.Store(true)
+			set(a, 70)
+			a.lose.Store(false)
+			set(a, 71)
+		}, want: 71, loads: 1},
+		"set that has arrived, then expire": {quick: true, change: func(a, _ *cabled) {
+			a.lose.Store(true)
+			set(a, 70)
+			a.lose.Store(false)
+			expire(a)
+		}, want: 2, loads: 2, policy: policy{StaleIfError: time.Hour}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -59,7 +78,9 @@ func TestBacklog(t *testing.T) {
 					a.get("k", 1)
 					b.get("k", 1)
 				}
-				<-time.After(5 * time.Second)
+				if !tc.quick {
+					<-time.After(5 * time.Second)
+				}
 				a.cut()
 				tc.change(a, b)
 				<-time.After(5 * time.Second)

@@ -18,6 +18,7 @@ import (
 type cable struct {
 	*memstore.Store
 	out    atomic.Bool
+	lose   atomic.Bool     // Set is done, and its reply is lost
 	refuse fault           // what Set and Delete are answered with
 	hold   func(op string) // called before Delete and Commit
 	slow   atomic.Int64    // by how much its estimate of the time is behind
@@ -65,6 +66,9 @@ func (c *cable) Now(ctx context.Context) (int64, error) {
 }
 
 func (c *cable) Set(ctx context.Context, key string, v []byte, ttl time.Duration) error {
+	if c.lose.Load() {
+		return errors.Join(c.Store.Set(ctx, key, v, ttl), errCut)
+	}
 	return c.write(func() error { return c.Store.Set(ctx, key, v, ttl) })
 }
 

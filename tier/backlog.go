@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,6 +43,7 @@ type owed[V any] struct {
 	op       Op                   // OpSet, OpDelete or OpExpire
 	entry    *Entry[V]            // of OpSet
 	bytes    int                  // that its value takes
+	over     []uint64             // the IDs of entries that it is known to have come after
 	request  backend.LeaseRequest // of OpSet, always the same: a lease whose reply was lost is not another's
 	at       int64                // the moment by which it had failed: what begins later is newer
 	told     bool                 // the store knows; the processes that listen to its Bus do not
@@ -63,6 +65,9 @@ type owedTag struct {
 // maxBytes bounds what the values take, encoded, that wait for one store. Beyond
 // it a Set waits as a Delete: there is nothing older to be found then, either.
 const maxBytes = 64 << 20
+
+// maxOver bounds how many entries a Set remembers to have come after.
+const maxOver = 8
 
 // lastTry is for how long Close tries to pay what is owed.
 const lastTry = 300 * time.Millisecond
@@ -125,6 +130,11 @@ func (b *backlog[V]) owe(key string, d owed[V], err error) error {
 	}
 	if before != nil {
 		b.bytes -= before.bytes
+		d.over = append(slices.Clip(before.over), d.over...)
+		if e := before.entry; e != nil && e.ID != 0 { // it may have arrived
+			d.over = append(d.over, e.ID)
+		}
+		d.over = d.over[max(len(d.over)-maxOver, 0):]
 	}
 	if b.bytes+d.bytes > maxBytes {
 		d.op, d.entry, d.bytes = OpDelete, nil, 0
@@ -140,7 +150,7 @@ func stale[V any](e *Entry[V]) *Entry[V] {
 		return nil
 	}
 	s := *e
-	s.FreshFor, s.DueIn = min(s.FreshFor, 0), 0
+	s.FreshFor, s.DueIn, s.ID = min(s.FreshFor, 0), 0, 0
 	return &s
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/bellwethercache/bellwether/backend"
@@ -14,9 +15,13 @@ import (
 // errLater says that a Set can be repeated later and not now.
 var errLater = errors.New("tier: not now")
 
-// surely is by how much one thing must have come before another for us to believe
-// it, if the one is stamped by the server and the other by this process's clock.
-const surely = time.Second
+// By how much one thing must have come before another for us to believe it, if the one
+// is stamped by the server and the other by an estimate of its time: some round trips.
+// Where a store gives no stamps, both are estimates.
+const (
+	surely     = 100 * time.Millisecond
+	surelyBare = time.Second
+)
 
 // repeat writes what a Set could not, unless something newer has come since. With
 // no way to tell, both go: the next read asks the source.
@@ -24,14 +29,17 @@ const surely = time.Second
 // What it cannot see is that another process has deleted the key meanwhile: of
 // that nothing is left to be seen.
 func (r *remote[V]) repeat(ctx context.Context, key string, d *owed[V]) error {
-	x := &repeated[V]{remote: r, key: key, entry: *d.entry, req: d.request}
+	x := &repeated[V]{remote: r, key: key, entry: *d.entry, over: d.over, req: d.request, margin: surely}
+	if r.own {
+		x.margin = surelyBare
+	}
 	x.late = time.Duration(clock.Now() - d.entry.Begun)
 	e := &x.entry
 	e.Age, e.FreshFor, e.LivesFor = e.Age+x.late, e.FreshFor-x.late, e.LivesFor-x.late
 	if e.LivesFor <= 0 || r != r.far { // a tier between has copies
 		return r.delete(ctx, key)
 	}
-	if err := x.look(ctx); err != nil {
+	if err := x.look(ctx); err != nil || x.id != 0 && x.id == e.ID { // it has arrived, and only its reply has not
 		return err
 	}
 	if x.req.Token == "" {
@@ -39,7 +47,7 @@ func (r *remote[V]) repeat(ctx context.Context, key string, d *owed[V]) error {
 	}
 	again, err := x.leased(ctx)
 	if again && err == nil {
-		x.seen, x.held = nil, nil // deleted, with the lease of a load that is older than the Set
+		x.seen, x.id, x.held = nil, 0, nil // deleted, with the lease of a load that is older than the Set
 		again, err = x.leased(ctx)
 	}
 	if again && err == nil {
@@ -51,14 +59,17 @@ func (r *remote[V]) repeat(ctx context.Context, key string, d *owed[V]) error {
 // repeated is a Set that is made up for.
 type repeated[V any] struct {
 	*remote[V]
-	key   string
-	entry Entry[V]
-	late  time.Duration // since it was made
-	req   backend.LeaseRequest
+	key    string
+	entry  Entry[V]
+	over   []uint64      // as in owed
+	late   time.Duration // since it was made
+	margin time.Duration
+	req    backend.LeaseRequest
 
 	// What the store holds: how it begins, nil if that is nothing; and what is known
 	// of it, which is nothing of bytes that are not ours.
 	seen []byte
+	id   uint64
 	held *wire.Header
 }
 
@@ -77,6 +88,7 @@ func (x *repeated[V]) look(ctx context.Context) error {
 	if err != nil {
 		h = wire.Header{}
 	}
+	x.id = wire.Identity(raw)
 	x.seen, x.held = raw[:min(len(raw), wire.HeaderSize)], &h
 	return nil
 }
@@ -125,10 +137,10 @@ func (x *repeated[V]) leased(ctx context.Context) (again bool, err error) {
 		return false, errLater
 	case reply.Won:
 		return false, x.commit(ctx, &reply)
-	case reply.Since < x.late-surely: // what is loaded under it is newer
+	case reply.Since < x.late-x.margin: // what is loaded under it is newer
 		return false, nil
 	}
-	return reply.Since > x.late+surely, x.delete(ctx, x.key)
+	return reply.Since > x.late+x.margin, x.delete(ctx, x.key)
 }
 
 func (x *repeated[V]) commit(ctx context.Context, won *backend.LeaseReply) (err error) {
@@ -191,18 +203,20 @@ const (
 // process's clock stands still while its machine sleeps.
 func (x *repeated[V]) compare(now int64) order {
 	if x.own && x.clock == nil { // stamps are of many machines' clocks
-		if x.held != nil {
+		if x.held != nil && !slices.Contains(x.over, x.id) {
 			return unsure
 		}
 		return older
 	}
-	at, margin := now-x.late.Microseconds(), surely.Microseconds()
+	at, margin := now-x.late.Microseconds(), x.margin.Microseconds()
 	if x.entry.AsOf == 0 {
 		x.entry.AsOf = uint64(max(at-margin, 1))
 	}
 	asOf := int64(min(x.entry.AsOf, math.MaxInt64))
 	switch {
 	case x.held == nil:
+		return older
+	case slices.Contains(x.over, x.id): // never 0
 		return older
 	case x.held.AsOf == 0:
 		return unsure

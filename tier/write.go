@@ -22,7 +22,7 @@ func (s *Stack[K, V]) WriteRemote(ctx context.Context, key string, e *Entry[V]) 
 			err = r.backlog.owe(key, owed[V]{op: OpSet, told: true, at: s.tags.moment()}, err)
 		case unreached(err) || ctx.Err() != nil:
 			kept, d := *e, owed[V]{op: OpSet, bytes: len(b), at: s.tags.moment()}
-			d.entry = &kept
+			d.entry, d.over = &kept, s.inMemory(key)
 			if b == nil { // the time is not known yet
 				d.bytes = r.weigh(key, e)
 			}
@@ -36,6 +36,20 @@ func (s *Stack[K, V]) WriteRemote(ctx context.Context, key string, e *Entry[V]) 
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// inMemory returns the IDs of what is in memory under a key.
+func (s *shared[K, V]) inMemory(key string) (ids []uint64) {
+	k, ok := s.keyOf(key)
+	if !ok {
+		return nil
+	}
+	for _, l := range s.locals {
+		if n := l.node(k); n != nil && n.id != 0 {
+			ids = append(ids, n.id)
+		}
+	}
+	return ids
 }
 
 // weigh is how much a value takes; 0: it cannot be encoded.
