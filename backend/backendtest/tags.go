@@ -90,16 +90,20 @@ var tagCases = kit.Rules(
 				t.Must(err)
 				return r.Fence
 			}
+			step := 2 * time.Millisecond
+			if h.Advance != nil { // a clock that stands still is left behind by estimates
+				step = time.Second
+			}
 			for i := range 5 {
 				before, err := g.AsOf(t.Context())
 				t.Must(err)
 				won := fence(2 * i)
-				h.pass(2 * time.Millisecond)
+				h.pass(step)
 				n := stamp(t, s, i%2 == 0, "tag")
 				if n <= before || n <= won {
 					t.Fatalf("stamp %d, want more than AsOf %d and fence %d", n, before, won)
 				}
-				h.pass(2 * time.Millisecond)
+				h.pass(step)
 				after, err := g.AsOf(t.Context())
 				t.Must(err)
 				if later := fence(2*i + 1); after <= n || h.Leases && later <= n {
@@ -132,7 +136,9 @@ var tagCases = kit.Rules(
 			heard := make(chan struct{})
 			var once sync.Once
 			stop := late.Invalidations(keysAndTags, func(inv backend.Invalidation) {
-				once.Do(func() { all = inv.Stamp; close(heard) })
+				if inv.Kind == backend.Heard { // what was told before may be told again
+					once.Do(func() { all = inv.Stamp; close(heard) })
+				}
 			})
 			defer stop()
 			<-heard

@@ -38,7 +38,7 @@ func TestConformancePrefixRedis(t *testing.T) {
 		Peer: func(tb testing.TB, _ backend.Store) backend.Store {
 			return telling(tb, url, namespace(tb), backend.CoherencePrefix)
 		},
-		Leases: true, Clock: true, Wakes: true, Multi: true, Swaps: true, Tags: true,
+		Swaps: true, Tags: true, // leases are no matter of tracking
 	})
 }
 

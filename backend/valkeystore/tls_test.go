@@ -17,14 +17,14 @@ func TestConformanceTLS(t *testing.T) {
 	for _, mode := range append([]backend.CoherenceMode{backend.CoherencePublish}, tracking...) {
 		t.Run(string(mode), func(t *testing.T) {
 			url := srv.URL()
-			if mode == backend.CoherencePublish {
+			byMessages := mode == backend.CoherencePublish // leases are no matter of tracking
+			if byMessages {
 				url = strings.Replace(url, "valkeys", "rediss", 1)
 			}
 			open := func(tb testing.TB) backend.Store { return telling(tb, url, namespace(tb), mode) }
 			backendtest.RunStore(t, backendtest.StoreHarness{
 				New: open, Peer: func(tb testing.TB, _ backend.Store) backend.Store { return open(tb) },
-				Leases: true, Clock: true, Multi: true, Swaps: true, Tags: true,
-				Wakes: mode != backend.CoherenceKeys, // see TestTrackedByKeyWakesCarryNoValue
+				Leases: byMessages, Clock: byMessages, Wakes: byMessages, Multi: byMessages, Swaps: true, Tags: true,
 			})
 		})
 	}

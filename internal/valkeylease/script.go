@@ -140,11 +140,12 @@ func unknown(r valkey.ValkeyResult) bool {
 }
 
 // Again reports whether a command is to be repeated, once: because its
-// connection turned out to be dead. The client does not repeat writes, and the
-// first command after a server's restart always meets the old connection.
+// connection turned out to be dead, or was being dialed for another caller, who has
+// given up. The client does not repeat writes, and the first command after a server's
+// restart always meets the old connection.
 func Again(ctx context.Context, r valkey.ValkeyResult) bool {
 	err := r.NonValkeyError()
-	return err != nil && ctx.Err() == nil && dropped(err)
+	return err != nil && ctx.Err() == nil && (dropped(err) || errors.Is(err, context.Canceled))
 }
 
 // dropped reports whether err means that an established connection has gone,

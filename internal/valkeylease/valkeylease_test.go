@@ -1,12 +1,18 @@
 package valkeylease
 
 import (
+	"context"
 	"errors"
+	"io"
+	"net"
 	"reflect"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/valkey-io/valkey-go"
 
 	"github.com/bellwethercache/bellwether/backend"
 )
@@ -137,4 +143,26 @@ func FuzzParseMessage(f *testing.F) {
 			t.Errorf("ParseMessage(%q) = %+v", s, c)
 		}
 	})
+}
+
+func TestAgain(t *testing.T) {
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
+	for what, tc := range map[string]struct {
+		ctx   context.Context
+		err   error
+		again bool
+	}{
+		"a dead connection":                     {t.Context(), io.EOF, true},
+		"the dial of another, who has given up": {t.Context(), dial(context.Canceled), true},
+		"one's own end":                         {over, dial(context.Canceled), false},
+		"a dial that was refused":               {t.Context(), dial(syscall.ECONNREFUSED), false},
+		"a time that ran out":                   {t.Context(), context.DeadlineExceeded, false},
+		"nothing":                               {t.Context(), nil, false},
+	} {
+		if got := Again(tc.ctx, valkey.NewErrorResult(tc.err)); got != tc.again {
+			t.Errorf("%s: Again = %t", what, got)
+		}
+	}
 }
