@@ -219,6 +219,8 @@ func TestBacklogBounds(t *testing.T) {
 			if s := a.Stats().Tiers[0]; s.Queued != 2 || s.Dropped != 2 {
 				t.Errorf("%d queued, %d dropped, want 2 and 2", s.Queued, s.Dropped)
 			}
+			a.mend()
+			<-time.After(3 * time.Second)
 		})
 	})
 	t.Run("off", func(t *testing.T) {
@@ -295,8 +297,11 @@ func TestBacklogBounds(t *testing.T) {
 			a, _ := newCabled(t, cache.Options[string, int]{}, nil)
 			a.cut()
 			a.queued(a.Set(t.Context(), "k", 1))
-			if err := a.Cache.Close(); err != nil {
-				t.Error(err)
+			if err := a.Cache.Close(); err == nil {
+				t.Error("Close does not tell that a queued change is lost")
+			}
+			if s := a.Stats().Tiers[0]; s.Queued != 0 || s.Dropped != 1 {
+				t.Errorf("%d queued, %d dropped after Close, want 0 and 1", s.Queued, s.Dropped)
 			}
 			synctest.Wait() // it must not deadlock: nothing is left that waits
 		})

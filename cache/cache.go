@@ -165,7 +165,8 @@ const closeWait = time.Second
 
 // Close refuses new calls, cancels the loads that are under way, waits for
 // them for up to a second, and closes the tiers' stores. It reports loaders
-// that did not end. It is idempotent and nil on repeat.
+// that did not end, and how many queued changes are lost
+// (tier.RemoteOptions.Backlog). It is idempotent and nil on repeat.
 func (c *Cache[K, V]) Close() error {
 	if c.closed.Swap(true) {
 		return nil

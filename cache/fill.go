@@ -225,8 +225,8 @@ func (f *fill[K, V]) promote(ctx context.Context, call *flight.Call[outcome[V]],
 	f.setDue(e)
 	e.Begun = f.began
 	kept := call.Publish(e.ID, func() { f.cache.tiers.SetLocal(f.key, e) })
-	if kept && index > 0 {
-		_ = f.cache.tiers.SetRemote(ctx, f.skey, e, index) // reported to Hooks.Tier
+	if kept && index > 1 && f.cache.tiers.Between(index) {
+		f.unlessForgotten(ctx, call, func() { _ = f.cache.tiers.SetRemote(ctx, f.skey, e, index) }) // reported to Hooks.Tier
 	}
 }
 

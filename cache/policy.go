@@ -99,7 +99,8 @@ type Policy struct {
 	// must not fill up memory. A tier that is not written does not say who
 	// loads; with one that is not read, a load that is under way elsewhere is
 	// waited for as ever. Delete, Expire and tags concern all tiers all the
-	// same. A place that no tier has is refused. Default to none.
+	// same, and a Set removes the key from tiers that it passes by, if they are
+	// nearer than one that it writes. A place that no tier has is refused. Default to none.
 	SkipReads, SkipWrites tier.Tiers
 
 	// Wait is what a caller without a stale value does when another process

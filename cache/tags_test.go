@@ -3,6 +3,8 @@ package cache_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -226,4 +228,55 @@ func TestTagsThatMakeNoSense(t *testing.T) {
 	if err := c.Clear(nil); !errors.Is(err, cache.ErrNilContext) { //nolint:staticcheck // that is what is tested
 		t.Errorf("Clear(nil) = %v, want ErrNilContext", err)
 	}
+}
+
+// TestTagsOfOthersDuringALoad: an entry that is being loaded when another process removes what
+// has one of its tags is removed as well, though nobody here has heard of the tag.
+func TestTagsOfOthersDuringALoad(t *testing.T) {
+	for name, change := range map[string]func(b *process, tag string) error{
+		"delete": func(b *process, tag string) error { return b.DeleteTags(b.t.Context(), tag) },
+		"expire": func(b *process, tag string) error { return b.ExpireTags(b.t.Context(), tag) },
+	} {
+		for _, others := range []int{0, 5000} { // stamps that come between
+			t.Run(fmt.Sprint(name, ", and ", others, " others"), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					ps := newProcesses(t, 2, cache.Options[string, int]{}, nil)
+					a, b := ps[0], ps[1]
+					<-time.After(time.Second)
+					a.tags, a.took = []string{"red"}, 10*time.Second
+					done := make(chan struct{})
+					go func() {
+						defer close(done)
+						a.has("k", 1, false)
+					}()
+					<-time.After(5 * time.Second)
+					ok(t, change(b, "red"))
+					for i := range others {
+						ok(t, change(b, fmt.Sprint("tag ", i)))
+					}
+					runtime.GC() // what nobody keeps is forgotten
+					<-done
+					a.took = 0
+					a.has("k", 2, false)
+					a.has("k", 2, true)
+				})
+			})
+		}
+	}
+}
+
+// TestTagsBeyondMemory: however many tags were stamped, an entry of a tag that the store
+// was asked for stays in memory.
+func TestTagsBeyondMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ps := newProcesses(t, 2, cache.Options[string, int]{}, nil)
+		a, b := ps[0], ps[1]
+		b.tags = []string{"red"}
+		b.has("k", 1, false)
+		for i := range 10_000 {
+			ok(t, b.DeleteTags(t.Context(), fmt.Sprint("tag ", i)))
+		}
+		a.has("k", 1, false)
+		a.has("k", 1, true)
+	})
 }

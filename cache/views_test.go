@@ -150,3 +150,23 @@ func TestClone(t *testing.T) {
 		check("what is stale", v, err)
 	}
 }
+
+// TestSetPassesBy: a Set that passes a tier by leaves nothing older in it, if it is
+// nearer than one that is written.
+func TestSetPassesBy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mid, far := memstore.NewStore(), memstore.NewStore()
+		c := open[string, int](t, nil, nil, tier.Local(memstore.NewMemory(10), nil), tier.Remote(mid, nil), tier.Remote(far, nil))
+		skip := func(places ...int) *cache.Cache[string, int] {
+			return c.With(func(p *cache.Policy) { p.SkipWrites = tier.Nth(places...) })
+		}
+		ok(t, c.Set(t.Context(), "k", 1))
+		ok(t, skip(1, 2).Set(t.Context(), "k", 2))
+		want(t, 2)(c.Peek(t.Context(), "k"))
+		ok(t, skip(3).Set(t.Context(), "k", 3)) // what is farther stays
+		want(t, 3)(c.Peek(t.Context(), "k"))
+		want(t, 2)(c.With(func(p *cache.Policy) { p.SkipReads = tier.Nth(1, 2) }).Peek(t.Context(), "k"))
+		ok(t, skip(1, 3).Set(t.Context(), "k", 4))
+		want(t, 4)(c.Peek(t.Context(), "k"))
+	})
+}

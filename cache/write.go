@@ -72,7 +72,7 @@ func (c *Cache[K, V]) SetWith(ctx context.Context, key K, v V, o SetOptions) err
 				c.tiers.DeleteLocal(key)
 				return
 			}
-			c.tiers.SetLocal(key, e)
+			c.tiers.PutLocal(key, e)
 		})
 }
 

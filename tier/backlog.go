@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/bellwethercache/bellwether/backend"
+	"github.com/bellwethercache/bellwether/internal/clock"
 )
 
 // ErrQueued comes with the error of a change that a store could not be told of,
@@ -45,15 +46,20 @@ type owed[V any] struct {
 	bytes    int                  // that its value takes
 	over     []uint64             // the IDs of entries that it is known to have come after
 	request  backend.LeaseRequest // of OpSet, always the same: a lease whose reply was lost is not another's
+	asOf     uint64               // of OpDelete: when it was asked for, by the store's time; 0: not known
 	at       int64                // the moment by which it had failed: what begins later is newer
 	told     bool                 // the store knows; the processes that listen to its Bus do not
 	refusals int                  // by the store, when it was tried again
+	next     int64                // clock.Now before which it is not tried, for those
 }
 
 // owedStamp is what is owed of an owedTag.
 type owedStamp struct {
-	at   int64
-	told bool
+	at       int64
+	told     bool
+	stamp    uint64 // if told: what the store has given
+	refusals int
+	next     int64
 }
 
 // owedTag is a stamp of a tag.
@@ -70,7 +76,7 @@ const maxBytes = 64 << 20
 const maxOver = 8
 
 // lastTry is for how long Close tries to pay what is owed.
-const lastTry = 300 * time.Millisecond
+const lastTry = 100 * time.Millisecond
 
 // maxRefusals is how often a store may refuse a change that is replayed before it
 // is dropped: with the pauses between, for some minutes.
@@ -126,7 +132,7 @@ func (b *backlog[V]) owe(key string, d owed[V], err error) error {
 		return err
 	}
 	if before != nil && !before.told && !d.told && d.op == OpExpire {
-		d.op, d.entry, d.bytes, d.request = before.op, stale(before.entry), before.bytes, before.request // a Delete says more, and a Set has to be made first
+		d.op, d.asOf, d.entry, d.bytes, d.request = before.op, before.asOf, stale(before.entry), before.bytes, before.request // a Delete says more, and a Set has to be made first
 	}
 	if before != nil {
 		b.bytes -= before.bytes
@@ -137,7 +143,7 @@ func (b *backlog[V]) owe(key string, d owed[V], err error) error {
 		d.over = d.over[max(len(d.over)-maxOver, 0):]
 	}
 	if b.bytes+d.bytes > maxBytes {
-		d.op, d.entry, d.bytes = OpDelete, nil, 0
+		d.op, d.asOf, d.entry, d.bytes = OpDelete, d.entry.AsOf, nil, 0
 	}
 	b.bytes += d.bytes
 	b.keys[key] = &d
@@ -234,7 +240,42 @@ func (b *backlog[V]) refused(key string, d *owed[V]) {
 	}
 	again := *d
 	again.refusals++
+	again.next = later(again.refusals)
 	b.keys[key] = &again
+}
+
+// later is when what was refused so often is tried again.
+func later(refusals int) int64 {
+	return clock.After(clock.Now(), min(minPause<<refusals, maxRefused))
+}
+
+// triedTags notes that stamps were not taken, or, with a stamp, that they were and
+// that others have not been told.
+func (b *backlog[V]) triedTags(list []*tag, expire bool, then int64, stamp uint64, refused bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, g := range list {
+		t := owedTag{g, expire}
+		s, ok := b.tags[t]
+		switch {
+		case !ok || s.at > then:
+			continue
+		case stamp != 0:
+			s.told, s.stamp = true, stamp
+			g.owes(expire).Store(false)
+		case refused:
+			s.refusals++
+			s.next = later(s.refusals)
+		}
+		if s.refusals >= maxRefusals {
+			b.dropped.Add(1)
+			delete(b.tags, t)
+			g.owes(expire).Store(false)
+			continue
+		}
+		b.tags[t] = s
+	}
+	b.size.Store(int64(len(b.keys) + len(b.tags)))
 }
 
 // doneTags forgets stamps that were taken, if they failed no later than then. The
@@ -259,18 +300,27 @@ func (b *backlog[V]) doneTags(list []*tag, expire bool, then int64, replayed boo
 	b.size.Store(int64(len(b.keys) + len(b.tags)))
 }
 
-// waiting returns the keys and the tags that wait.
-func (b *backlog[V]) waiting() (keys []string, tags map[bool][]*tag) {
+// waiting returns the keys and the tags that wait and are to be tried now; of the
+// tags apart those that the store knows.
+func (b *backlog[V]) waiting() (keys []string, tags map[bool][]*tag, news map[owedTag]owedStamp) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for key := range b.keys {
-		keys = append(keys, key)
+	now := clock.Now()
+	for key, d := range b.keys {
+		if d.next <= now {
+			keys = append(keys, key)
+		}
 	}
-	tags = make(map[bool][]*tag)
-	for t := range b.tags {
-		tags[t.expire] = append(tags[t.expire], t.tag)
+	tags, news = make(map[bool][]*tag), make(map[owedTag]owedStamp)
+	for t, s := range b.tags {
+		switch {
+		case s.told && s.stamp != 0:
+			news[t] = s
+		case s.next <= now:
+			tags[t.expire] = append(tags[t.expire], t.tag)
+		}
 	}
-	return keys, tags
+	return keys, tags, news
 }
 
 // back tells that the store may have come back.
@@ -302,32 +352,17 @@ func (b *backlog[V]) work() {
 			b.mu.Unlock()
 			return
 		}
-		limit := maxPause
-		if b.allRefused() {
-			limit = maxRefused
-		}
 		b.mu.Unlock()
-		if pause = min(2*pause, limit); paid {
+		if pause = min(2*pause, maxPause); paid {
 			pause = minPause
 		}
 		t.Reset(pause)
 	}
 }
 
-// allRefused reports whether nothing waits but what was refused before. The caller
-// holds b.mu.
-func (b *backlog[V]) allRefused() bool {
-	for _, d := range b.keys {
-		if d.refusals == 0 {
-			return false
-		}
-	}
-	return len(b.tags) == 0
-}
-
 // close ends the work, waits for that, and tries once more to pay. What is owed then
 // is lost.
-func (b *backlog[V]) close() {
+func (b *backlog[V]) close() error {
 	b.mu.Lock()
 	b.cancel()
 	b.mu.Unlock()
@@ -337,6 +372,18 @@ func (b *backlog[V]) close() {
 		defer cancel()
 		b.pay(ctx)
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lost := len(b.keys) + len(b.tags)
+	if lost == 0 {
+		return nil
+	}
+	clear(b.keys)
+	clear(b.tags)
+	b.bytes = 0
+	b.size.Store(0)
+	b.dropped.Add(uint64(lost))
+	return fmt.Errorf("tier: %d queued changes are lost: the store did not come back before Close", lost)
 }
 
 // told has the newest change of key be one that the store knows of.

@@ -170,9 +170,7 @@ func (s *shared[K, V]) keyOf(name string) (key K, ok bool) {
 
 // stamped takes in a stamp of a tag.
 func (s *shared[K, V]) stamped(name string, stamp backend.TagStamp) {
-	if g := s.tags.find(name); g != nil {
-		s.tags.note(g, stamp)
-	}
+	s.tags.note(s.tags.get(name), stamp) // also if nobody has it: a load may be under way whose entry will
 	if name == "" {
 		for _, l := range s.locals {
 			l.lookAgain()

@@ -48,7 +48,7 @@ func (s *Stack[K, V]) Notifies() bool { return s.leases != nil && s.leases.notif
 
 // Decode reads what a Notice brought.
 func (s *Stack[K, V]) Decode(ctx context.Context, key string, raw []byte) (Lookup[V], error) {
-	return s.leases.decode(ctx, key, raw)
+	return s.leases.decode(ctx, key, raw, nil)
 }
 
 // Lease asks the shared tier for key's entry and, if it holds nothing but
@@ -58,11 +58,12 @@ func (s *Stack[K, V]) Lease(ctx context.Context, key string, req backend.LeaseRe
 	if s.blind {
 		req.Rejected = []byte{} // every value begins with nothing
 	}
+	owed := r.hides(key)
 	reply.LeaseReply, err = lease(ctx, r, OpLease, func(ctx context.Context) (backend.LeaseReply, error) {
 		return r.leaser.Lease(ctx, key, req)
 	})
 	if err == nil && reply.Value != nil {
-		reply.Lookup, err = r.decode(ctx, key, reply.Value)
+		reply.Lookup, err = r.decode(ctx, key, reply.Value, owed)
 	}
 	return reply, err
 }
@@ -132,6 +133,10 @@ func (s *Stack[K, V]) LeaseMulti(ctx context.Context, asks []backend.LeaseAsk) (
 	if r.multi == nil {
 		each(len(asks), func(i int) { replies[i], errs[i] = s.Lease(ctx, asks[i].Key, asks[i].LeaseRequest) })
 	} else {
+		hidden := make([]*owed[V], len(asks))
+		for i := range asks {
+			hidden[i] = r.hides(asks[i].Key)
+		}
 		answers, err := lease(ctx, r, OpLease, func(ctx context.Context) ([]backend.LeaseAnswer, error) {
 			answers := r.multi.LeaseMulti(ctx, asks)
 			return answers, commonError(len(answers), func(i int) error { return answers[i].Err })
@@ -143,7 +148,7 @@ func (s *Stack[K, V]) LeaseMulti(ctx context.Context, asks []backend.LeaseAsk) (
 			}
 			replies[i].LeaseReply, errs[i] = answers[i].LeaseReply, answers[i].Err
 			if errs[i] == nil && replies[i].Value != nil {
-				replies[i].Lookup, errs[i] = r.decode(ctx, asks[i].Key, replies[i].Value)
+				replies[i].Lookup, errs[i] = r.decode(ctx, asks[i].Key, replies[i].Value, hidden[i])
 			}
 		}
 	}

@@ -347,6 +347,11 @@ func (l *local[K, V]) set(key K, e *Entry[V]) {
 	if lives <= 0 {
 		return
 	}
+	own, asOf := l.tags.of(e.Meta), cmp.Or(e.AsOf, e.Fence)
+	if l.tags.unsure(own, asOf, e.Begun) {
+		l.delete(key) // whoever comes next asks the store
+		return
+	}
 	now := clock.Now()
 	n := &node[K, V]{
 		absent:  e.Absent,
@@ -359,9 +364,9 @@ func (l *local[K, V]) set(key K, e *Entry[V]) {
 		fence:   e.Fence,
 		cost:    e.Cost,
 		meta:    e.Meta,
-		asOf:    cmp.Or(e.AsOf, e.Fence),
+		asOf:    asOf,
 		id:      e.ID,
-		tags:    l.tags.of(e.Meta),
+		tags:    own,
 	}
 	due := n.fresh
 	if e.DueIn != 0 {

@@ -70,10 +70,13 @@ func (s *Stack[K, V]) LookMulti(ctx context.Context, keys []string, askers []Ask
 		missing[i] = i
 	}
 	for _, r := range s.asked {
-		found, failed := make([]Lookup[V], len(missing)), make([]error, len(missing))
-		if r.backlog.size.Load() > 0 {
-			each(len(missing), func(n int) { _ = s.repayFirst(ctx, r, keys[missing[n]]) }) // else what is asked now fails as well
+		var passed []int
+		missing, passed = s.repayMulti(ctx, r, keys, missing, errs)
+		if len(missing) == 0 { // a call for nothing would close the breaker
+			missing = passed
+			continue
 		}
+		found, failed := make([]Lookup[V], len(missing)), make([]error, len(missing))
 		if askers != nil && r == s.leases {
 			asks := make([]backend.LeaseAsk, len(missing))
 			for n, i := range missing {
@@ -100,9 +103,38 @@ func (s *Stack[K, V]) LookMulti(ctx context.Context, keys []string, askers []Ask
 				rest = append(rest, i)
 			}
 		}
-		missing = rest
+		missing = append(rest, passed...)
 	}
 	return looks, errs
+}
+
+// repayMulti is repayFirst for many keys, within one budget. It returns those that r can be
+// asked for, and those that it passes by.
+func (s *shared[K, V]) repayMulti(ctx context.Context, r *remote[V], keys []string, missing []int, errs []error) (ask, passed []int) {
+	if r.backlog.size.Load() == 0 {
+		return missing, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.opts.Budget)
+	defer cancel()
+	var owed []int
+	for _, i := range missing {
+		if r.backlog.find(keys[i]) == nil {
+			ask = append(ask, i)
+		} else {
+			owed = append(owed, i)
+		}
+	}
+	failed := make([]error, len(owed))
+	each(len(owed), func(n int) { failed[n] = s.repayFirst(ctx, r, keys[owed[n]]) })
+	for n, i := range owed {
+		if failed[n] == nil {
+			ask = append(ask, i)
+			continue
+		}
+		errs[i] = errors.Join(errs[i], failed[n])
+		passed = append(passed, i)
+	}
+	return ask, passed
 }
 
 // ratio is the share of hits among recent lookups: an average in which each

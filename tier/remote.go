@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,13 +58,13 @@ type Lookup[V any] struct {
 }
 
 func (r *remote[V]) get(ctx context.Context, key string) (l Lookup[V], err error) {
-	began := r.begin()
+	began, owed := r.begin(), r.hides(key)
 	raw, err := r.read(ctx, key)
 	switch {
 	case errors.Is(err, backend.ErrMiss):
 		err = nil
 	case err == nil:
-		l, err = r.decode(ctx, key, raw)
+		l, err = r.decode(ctx, key, raw, owed)
 	}
 	r.end(ctx, OpGet, began, err)
 	r.tally(l.Found, err)
@@ -97,9 +98,18 @@ func (r *remote[V]) read(ctx context.Context, key string) ([]byte, error) {
 	return raw, r.guard.end(ctx, c, err)
 }
 
+// hides is what is owed of a key before it is read: it may be made up for before the
+// reply is looked at. A file owes nothing.
+func (r *remote[V]) hides(key string) *owed[V] {
+	if r.backlog == nil {
+		return nil
+	}
+	return r.backlog.find(key)
+}
+
 // decode turns stored bytes into an entry. Bytes that do not check are a
 // counted miss, not an error.
-func (r *remote[V]) decode(ctx context.Context, key string, raw []byte) (l Lookup[V], err error) {
+func (r *remote[V]) decode(ctx context.Context, key string, raw []byte, before *owed[V]) (l Lookup[V], err error) {
 	now, err := r.now(ctx)
 	if err != nil {
 		return l, err
@@ -142,7 +152,7 @@ func (r *remote[V]) decode(ctx context.Context, key string, raw []byte) (l Looku
 		return Lookup[V]{Seen: l.Seen}, nil
 	}
 	if r.tags != nil { // it is a tier, and no file
-		switch d := r.backlog.find(key); {
+		switch d := cmp.Or(r.backlog.find(key), before); {
 		case d == nil:
 		case d.op == OpExpire:
 			l.Entry.FreshFor = min(l.Entry.FreshFor, 0)

@@ -1,6 +1,7 @@
 package tier
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math"
@@ -39,8 +40,12 @@ func (r *remote[V]) repeat(ctx context.Context, key string, d *owed[V]) error {
 	if e.LivesFor <= 0 || r != r.far { // a tier between has copies
 		return r.delete(ctx, key)
 	}
-	if err := x.look(ctx); err != nil || x.id != 0 && x.id == e.ID { // it has arrived, and only its reply has not
+	raw, err := x.look(ctx)
+	switch {
+	case err != nil:
 		return err
+	case x.made(raw): // the reply was lost
+		return x.tell(ctx, raw)
 	}
 	if x.req.Token == "" {
 		return x.bare(ctx)
@@ -68,29 +73,48 @@ type repeated[V any] struct {
 
 	// What the store holds: how it begins, nil if that is nothing; and what is known
 	// of it, which is nothing of bytes that are not ours.
-	seen []byte
-	id   uint64
-	held *wire.Header
+	seen    []byte
+	id      uint64
+	held    *wire.Header
+	payload []byte
 }
 
-func (x *repeated[V]) look(ctx context.Context) error {
+func (x *repeated[V]) look(ctx context.Context) (raw []byte, err error) {
 	began := x.begin()
-	raw, err := x.read(ctx, x.key)
+	raw, err = x.read(ctx, x.key)
 	if errors.Is(err, backend.ErrMiss) {
 		x.end(ctx, OpGet, began, nil)
-		return nil
+		return nil, nil
 	}
 	x.end(ctx, OpGet, began, err)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	h, _, err := wire.Parse(raw, x.key, x.codec.ID(), x.schema)
+	h, payload, err := wire.Parse(raw, x.key, x.codec.ID(), x.schema)
 	if err != nil {
-		h = wire.Header{}
+		h, payload = wire.Header{}, nil
 	}
 	x.id = wire.Identity(raw)
-	x.seen, x.held = raw[:min(len(raw), wire.HeaderSize)], &h
-	return nil
+	x.seen, x.held, x.payload = raw[:min(len(raw), wire.HeaderSize)], &h, payload
+	return raw, nil
+}
+
+// made reports whether the store holds the Set already: its reply, or that of the
+// commit of an earlier attempt, was lost.
+func (x *repeated[V]) made(raw []byte) bool {
+	switch {
+	case x.held == nil || x.held.AsOf == 0 || x.held.AsOf != x.entry.AsOf || x.held.Absent != x.entry.Absent, x.entry.FreshFor <= 0:
+		return false
+	case x.id == x.entry.ID:
+		return true
+	}
+	b, err := x.safely(func() ([]byte, error) { return x.marshal(nil, x.key, &x.entry) })
+	return err == nil && bytes.Equal(b, x.payload)
+}
+
+func (x *repeated[V]) safely(fn func() ([]byte, error)) (b []byte, err error) {
+	defer recovered(&err)
+	return fn()
 }
 
 // bare is for a store that does not lease.
@@ -115,8 +139,11 @@ func (x *repeated[V]) bare(ctx context.Context) error {
 	swapped, err := lease(ctx, x.remote, OpSet, func(ctx context.Context) (bool, error) {
 		return x.swapper.Swap(ctx, x.key, x.seen, b, ttl)
 	})
-	if !swapped {
-		return err // another has written meanwhile, which is newer
+	if err == nil && !swapped {
+		err = errLater // another has written meanwhile: perhaps what it had loaded before
+	}
+	if err != nil {
+		return err
 	}
 	return x.tell(ctx, b)
 }
@@ -131,24 +158,25 @@ func (x *repeated[V]) leased(ctx context.Context) (again bool, err error) {
 	switch {
 	case err != nil: // it may have been won
 		return false, x.release(ctx, err)
-	case reply.Value != nil: // written since we looked
-		return false, nil
-	case reply.Cooling != nil:
+	case reply.Value != nil: // written since we looked, perhaps by a load that is older
 		return false, errLater
+	case reply.Cooling != nil: // a Set ends that
+		return true, x.delete(ctx, x.key)
 	case reply.Won:
 		return false, x.commit(ctx, &reply)
-	case reply.Since < x.late-x.margin: // what is loaded under it is newer
-		return false, nil
+	case reply.Since < x.late-x.margin: // of a load, which may fail, or of a replay, which may be older
+		return false, errLater
 	}
 	return reply.Since > x.late+x.margin, x.delete(ctx, x.key)
 }
 
-func (x *repeated[V]) commit(ctx context.Context, won *backend.LeaseReply) (err error) {
-	now := int64(won.Fence) //nolint:gosec // microseconds
-	if x.own {
-		if now, err = x.now(ctx); err != nil {
-			return x.release(ctx, err)
-		}
+func (x *repeated[V]) commit(ctx context.Context, won *backend.LeaseReply) error {
+	now, err := x.now(ctx)
+	if err != nil {
+		return x.release(ctx, err)
+	}
+	if !x.own { // a fence may be that of an earlier attempt, whose reply was lost
+		now = max(now, int64(min(won.Fence, math.MaxInt64)))
 	}
 	order := x.compare(now)
 	if order == newer {
@@ -209,7 +237,7 @@ func (x *repeated[V]) compare(now int64) order {
 		return older
 	}
 	at, margin := now-x.late.Microseconds(), x.margin.Microseconds()
-	if x.entry.AsOf == 0 {
+	if x.entry.AsOf == 0 || x.entry.AsOf > uint64(max(at+margin, 0)) { // or of another server's clock
 		x.entry.AsOf = uint64(max(at-margin, 1))
 	}
 	asOf := int64(min(x.entry.AsOf, math.MaxInt64))

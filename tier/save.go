@@ -108,7 +108,7 @@ func (s *Sealer[V]) Seal(ctx context.Context, key string, e *Entry[V]) ([]byte, 
 // says that b is key's entry, of this codec and schema.
 func (s *Sealer[V]) Open(ctx context.Context, key string, b []byte) (e Entry[V], alive, sound bool) {
 	before := s.r.count.Corrupt.Load() + s.r.count.Foreign.Load()
-	l, err := s.r.decode(ctx, key, b)
+	l, err := s.r.decode(ctx, key, b, nil)
 	sound = err == nil && s.r.count.Corrupt.Load()+s.r.count.Foreign.Load() == before
 	return l.Entry, l.Found && sound, sound
 }

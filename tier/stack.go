@@ -3,6 +3,7 @@ package tier
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,10 @@ type Stack[K comparable, V any] struct {
 	blind    bool       // it is asked for leases, and not for entries
 	nearbyTo []*local[K, V]
 	written  []*remote[V]
+
+	// What a Set must not leave as it was: nearer than a tier that it writes.
+	passedNear []*local[K, V]
+	passedFar  []*remote[V]
 }
 
 // shared is what all views of a stack share.
@@ -90,8 +95,8 @@ type Stats struct {
 
 	// Changes that the store could not be told of: see RemoteOptions.Backlog.
 	Queued   int    // right now
-	Replayed uint64 // made up for
-	Dropped  uint64 // not queued for want of room, or refused again and again
+	Replayed uint64 // made up for, or overtaken by something newer; a Set may have ended as a removal
+	Dropped  uint64 // not queued for want of room, refused again and again, or still queued at Close
 
 	BreakerOpen bool // since its last call: the next one after BreakerOpen tries
 
@@ -176,6 +181,8 @@ func (s *Stack[K, V]) Skip(reads, writes Tiers) *Stack[K, V] {
 		}
 		if !writes.Has(l.index) {
 			v.nearbyTo = append(v.nearbyTo, l)
+		} else {
+			v.passedNear = append(v.passedNear, l)
 		}
 	}
 	for _, r := range s.remote {
@@ -188,6 +195,16 @@ func (s *Stack[K, V]) Skip(reads, writes Tiers) *Stack[K, V] {
 		if r.leaser != nil && !writes.Has(r.index) {
 			v.leases, v.blind = r, reads.Has(r.index)
 		}
+	}
+	for _, r := range s.remote {
+		if n := len(v.written); writes.Has(r.index) && n > 0 && r.index < v.written[n-1].index {
+			v.passedFar = append(v.passedFar, r)
+		}
+	}
+	if len(v.written) == 0 {
+		v.passedNear = slices.DeleteFunc(v.passedNear, func(l *local[K, V]) bool {
+			return len(v.nearbyTo) == 0 || l.index > v.nearbyTo[len(v.nearbyTo)-1].index
+		})
 	}
 	return v
 }
@@ -279,11 +296,26 @@ func (s *Stack[K, V]) Claim(key K, d time.Duration) bool {
 	return s.near == nil || s.near.claim(key, d)
 }
 
-// SetLocal writes e to the in-process tiers.
+// SetLocal writes e to the in-process tiers. Where the store tells only of what was
+// read, it will not tell of what could not be shared with it.
 func (s *Stack[K, V]) SetLocal(key K, e *Entry[V]) {
+	if e.Unshared && s.deaf != nil && s.far.teller.CoherenceMode() == backend.CoherenceKeys {
+		short := *e
+		short.FreshFor, short.LivesFor = min(e.FreshFor, spare), min(e.LivesFor, spare)
+		e = &short
+	}
 	for _, l := range s.nearbyTo {
 		l.set(key, e)
 	}
+}
+
+// PutLocal is SetLocal for what was set: tiers that are passed by and nearer than one
+// that is written hold nothing older then.
+func (s *Stack[K, V]) PutLocal(key K, e *Entry[V]) {
+	for _, l := range s.passedNear {
+		l.delete(key)
+	}
+	s.SetLocal(key, e)
 }
 
 // DeleteLocal removes key from the in-process tiers.
@@ -355,7 +387,7 @@ func (s *shared[K, V]) Close() error {
 		s.errands.close()
 	}
 	for _, r := range s.remote {
-		r.backlog.close()
+		errs = append(errs, r.backlog.close())
 	}
 	if s.far != nil && s.far.bus != nil {
 		errs = append(errs, s.far.bus.Close())

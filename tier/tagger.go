@@ -64,7 +64,10 @@ func (g *tagger) StampTags(ctx context.Context, expire bool, tags ...string) (ui
 	for _, tag := range tags {
 		all.Go(func() error { return g.store.Set(ctx, tagKeys(tag)[kind], value, backend.MaxTagged) })
 	}
-	return stamp, all.Wait()
+	if err := all.Wait(); err != nil {
+		return 0, err // some may have been taken
+	}
+	return stamp, nil
 }
 
 // TagStamps implements backend.Tagger.

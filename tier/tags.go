@@ -3,6 +3,7 @@ package tier
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,9 +21,13 @@ type tags struct {
 	heard atomic.Int64 // since when every stamp has been told; 0: it is not
 	last  atomic.Int64 // the last moment
 
+	// No stamp that is later is forgotten: by this process's time, and by the store's.
+	lostAt atomic.Int64
+	lost   atomic.Uint64
+
 	mu     sync.Mutex
 	known  map[string]weak.Pointer[tag] // kept by entries in memory, and by recent
-	recent [4096]*tag                   // the last to be made
+	recent [4096]*tag                   // the last to be made, or stamped
 	next   int
 	sweep  int // the size of known at which those that nobody keeps are dropped
 }
@@ -99,20 +104,20 @@ func (t *tags) get(name string) *tag {
 		t.sweep = max(2*len(t.known), 2*len(t.recent))
 	}
 	t.known[name] = weak.Make(g)
+	if old := t.recent[t.next]; old != nil {
+		t.lostAt.Store(max(t.lostAt.Load(), old.removedAt.Load(), old.expiredAt.Load()))
+		t.lost.Store(max(t.lost.Load(), old.removed.Load(), old.expired.Load()))
+	}
 	t.recent[t.next] = g
 	t.next = (t.next + 1) % len(t.recent)
 	return g
 }
 
-// find returns what is known of a tag; nil: no entry in memory has it, and none
-// that was read lately.
-func (t *tags) find(name string) *tag {
-	if name == "" {
-		return &t.all
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.known[name].Value()
+// unsure reports whether a stamp of an entry's own tags may be forgotten: of one that
+// the store was not asked for.
+func (t *tags) unsure(own []*tag, asOf uint64, begun int64) bool {
+	late := asOf != 0 && asOf <= t.lost.Load() || asOf == 0 && begun != 0 && begun <= t.lostAt.Load()
+	return late && slices.ContainsFunc(own, func(g *tag) bool { return g.asked.Load() == 0 })
 }
 
 // of returns the tags of an entry.
@@ -214,7 +219,7 @@ func (s *shared[K, V]) StampTags(ctx context.Context, expire bool, names ...stri
 	if s.far != nil {
 		stamp, err = s.stampFar(ctx, expire, names)
 		if taken = stamp != 0; !taken {
-			stamp = s.passed()
+			stamp = s.passed(s.far.opts.Budget)
 		}
 	}
 	for _, g := range list {
@@ -230,7 +235,11 @@ func (s *shared[K, V]) StampTags(ctx context.Context, expire bool, names ...stri
 	case err == nil:
 		s.far.backlog.doneTags(list, expire, then, false)
 	case taken || unreached(err) || ctx.Err() != nil: // a store that refuses has no tags
-		err = s.far.backlog.oweTags(list, expire, owedStamp{at: s.tags.moment(), told: taken}, err)
+		owed := owedStamp{at: s.tags.moment(), told: taken}
+		if taken {
+			owed.stamp = stamp
+		}
+		err = s.far.backlog.oweTags(list, expire, owed, err)
 	}
 	return err
 }
@@ -245,15 +254,17 @@ func (s *shared[K, V]) stampFar(ctx context.Context, expire bool, names []string
 	if err != nil || r.bus == nil {
 		return stamp, err
 	}
-	var errs []error
-	for _, name := range names {
-		inv := backend.Invalidation{Kind: backend.TagStamped, Tag: name, Stamp: backend.TagStamp{Removed: stamp}}
-		if expire {
-			inv.Stamp = backend.TagStamp{Expired: stamp}
-		}
-		errs = append(errs, r.publish(ctx, inv))
-	}
+	errs := make([]error, len(names))
+	each(len(names), func(i int) { errs[i] = r.publish(ctx, stampNews(names[i], expire, stamp)) })
 	return stamp, errors.Join(errs...)
+}
+
+func stampNews(name string, expire bool, stamp uint64) backend.Invalidation {
+	inv := backend.Invalidation{Kind: backend.TagStamped, Tag: name, Stamp: backend.TagStamp{Removed: stamp}}
+	if expire {
+		inv.Stamp = backend.TagStamp{Expired: stamp}
+	}
+	return inv
 }
 
 // mark notes a stamp of this process's own; 0: the store gave none.
@@ -266,11 +277,11 @@ func (t *tags) mark(g *tag, expire bool, stamp uint64) {
 	at.Store(t.moment())
 }
 
-// passed is an instant of the store's time that is known without asking; 0: none
+// passed is an instant of the store's time that is mostly known without asking; 0: none
 // is. A stamp that the store did not take stands at it in this process.
-func (s *shared[K, V]) passed() uint64 {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
+func (s *shared[K, V]) passed(within time.Duration) uint64 {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
 	stamp, err := s.far.tagger.AsOf(ctx)
 	if err != nil {
 		return 0

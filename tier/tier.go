@@ -28,7 +28,8 @@ type LocalOptions struct {
 
 	// MaxDeaf is for how long entries are served while the connection on which
 	// changes by other processes are told is gone: after that, what was there
-	// before is dropped, and what is loaded meanwhile lives no longer. What is
+	// before is dropped, and what is loaded meanwhile lives no longer. That a connection
+	// is silent rather than closed takes up to 1.5 s more to notice. What is
 	// short makes an outage of the server one of the source: each process then
 	// loads each key once in that time. Defaults to no limit: MaxTTL or the
 	// entry's own lifetime is the bound. In any case all that was there is
@@ -77,7 +78,7 @@ type RemoteOptions struct {
 	// believes nothing that the store holds of what they concern. A Set is made up
 	// for unless something newer is there by then; where there is no telling, and
 	// where values take more than 64 MiB in all, the entry is removed. Close tries once
-	// more, and forgets the rest. Defaults to 4096; negative: none are kept.
+	// more, unless the breaker is open, and forgets the rest. Defaults to 4096; negative: none are kept.
 	Backlog int
 
 	// Bus tells this process of changes by others, and others of its own, if the

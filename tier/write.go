@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"math"
+	"time"
 )
 
 // WriteRemote writes what was set to the tiers outside of this process, farthest
 // first, and joins their errors. One that refuses it (too large, not to be
-// encoded) is made to hold nothing older. What could not be done is queued, so one
+// encoded) is made to hold nothing older, and so is one that is passed by and nearer
+// than one that is written. What could not be done is queued, so one
 // writer of a key must be at work at a time.
 func (s *Stack[K, V]) WriteRemote(ctx context.Context, key string, e *Entry[V]) error {
 	var errs []error
@@ -35,6 +37,9 @@ func (s *Stack[K, V]) WriteRemote(ctx context.Context, key string, e *Entry[V]) 
 		}
 		errs = append(errs, err)
 	}
+	for _, r := range s.passedFar {
+		errs = append(errs, s.change(r, OpDelete, key, r.delete(ctx, key)))
+	}
 	return errors.Join(errs...)
 }
 
@@ -51,6 +56,9 @@ func (s *shared[K, V]) inMemory(key string) (ids []uint64) {
 	}
 	return ids
 }
+
+// prompt is for how long a writer waits for what is mostly known without asking.
+const prompt = 5 * time.Millisecond
 
 // weigh is how much a value takes; 0: it cannot be encoded.
 func (r *remote[V]) weigh(key string, e *Entry[V]) (bytes int) {
@@ -89,5 +97,9 @@ func (s *shared[K, V]) change(r *remote[V], op Op, key string, err error) error 
 		r.backlog.settle(key, math.MaxInt64)
 		return nil
 	}
-	return r.backlog.owe(key, owed[V]{op: op, told: untold(err), at: s.tags.moment()}, err)
+	d := owed[V]{op: op, told: untold(err), at: s.tags.moment()}
+	if op == OpDelete && r == s.far && !r.own {
+		d.asOf = s.passed(prompt)
+	}
+	return r.backlog.owe(key, d, err)
 }
