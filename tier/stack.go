@@ -296,42 +296,6 @@ func (s *Stack[K, V]) Claim(key K, d time.Duration) bool {
 	return s.near == nil || s.near.claim(key, d)
 }
 
-// SetLocal writes e to the in-process tiers. Where the store tells only of what was
-// read, it will not tell of what could not be shared with it.
-func (s *Stack[K, V]) SetLocal(key K, e *Entry[V]) {
-	if e.Unshared && s.deaf != nil && s.far.teller.CoherenceMode() == backend.CoherenceKeys {
-		short := *e
-		short.FreshFor, short.LivesFor = min(e.FreshFor, spare), min(e.LivesFor, spare)
-		e = &short
-	}
-	for _, l := range s.nearbyTo {
-		l.set(key, e)
-	}
-}
-
-// PutLocal is SetLocal for what was set: tiers that are passed by and nearer than one
-// that is written hold nothing older then.
-func (s *Stack[K, V]) PutLocal(key K, e *Entry[V]) {
-	for _, l := range s.passedNear {
-		l.delete(key)
-	}
-	s.SetLocal(key, e)
-}
-
-// DeleteLocal removes key from the in-process tiers.
-func (s *shared[K, V]) DeleteLocal(key K) {
-	for _, l := range s.locals {
-		l.delete(key)
-	}
-}
-
-// ExpireLocal makes key's entry stale in the in-process tiers.
-func (s *shared[K, V]) ExpireLocal(key K) {
-	for _, l := range s.locals {
-		l.expire(key)
-	}
-}
-
 // SetRemote writes what was loaded or found to the tiers outside of this process,
 // farthest first, and joins their errors. Those nearer than index are meant when index
 // is positive: that is how a hit of tier index travels up.

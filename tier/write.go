@@ -5,6 +5,8 @@ import (
 	"errors"
 	"math"
 	"time"
+
+	"github.com/bellwethercache/bellwether/backend"
 )
 
 // WriteRemote writes what was set to the tiers outside of this process, farthest
@@ -102,4 +104,40 @@ func (s *shared[K, V]) change(r *remote[V], op Op, key string, err error) error 
 		d.asOf = s.passed(prompt)
 	}
 	return r.backlog.owe(key, d, err)
+}
+
+// SetLocal writes e to the in-process tiers. Where the store tells only of what was
+// read, it will not tell of what could not be shared with it.
+func (s *Stack[K, V]) SetLocal(key K, e *Entry[V]) {
+	if e.Unshared && s.deaf != nil && s.far.teller.CoherenceMode() == backend.CoherenceKeys {
+		short := *e
+		short.FreshFor, short.LivesFor = min(e.FreshFor, spare), min(e.LivesFor, spare)
+		e = &short
+	}
+	for _, l := range s.nearbyTo {
+		l.set(key, e)
+	}
+}
+
+// PutLocal is SetLocal for what was set: tiers that are passed by and nearer than one
+// that is written hold nothing older then.
+func (s *Stack[K, V]) PutLocal(key K, e *Entry[V]) {
+	for _, l := range s.passedNear {
+		l.delete(key)
+	}
+	s.SetLocal(key, e)
+}
+
+// DeleteLocal removes key from the in-process tiers.
+func (s *shared[K, V]) DeleteLocal(key K) {
+	for _, l := range s.locals {
+		l.delete(key)
+	}
+}
+
+// ExpireLocal makes key's entry stale in the in-process tiers.
+func (s *shared[K, V]) ExpireLocal(key K) {
+	for _, l := range s.locals {
+		l.expire(key)
+	}
 }
