@@ -307,3 +307,19 @@ func TestDeleteManyTagsWithAHungBus(t *testing.T) {
 		<-time.After(10 * time.Second)
 	})
 }
+
+// TestBacklogOfAFullStore: where nothing more can be set, a Delete can be made up for.
+func TestBacklogOfAFullStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := newCabled(t, cache.Options[string, int]{}, nil)
+		a.get("k", 1)
+		a.cut()
+		a.queued(a.Delete(t.Context(), "k"))
+		a.full.set(errors.New("OOM"))
+		a.mend()
+		a.settled(1)
+		if v, err := b.Peek(t.Context(), "k"); !errors.Is(err, cache.ErrMiss) {
+			t.Errorf("Peek = %d, %v, want it deleted", v, err)
+		}
+	})
+}

@@ -19,6 +19,7 @@ type cable struct {
 	*memstore.Store
 	out    atomic.Bool
 	lose   atomic.Bool     // Set is done, and its reply is lost
+	full   fault           // what Set is answered with
 	refuse fault           // what Set and Delete are answered with
 	hold   func(op string) // called before Delete and Commit
 	slow   atomic.Int64    // by how much its estimate of the time is behind
@@ -69,7 +70,12 @@ func (c *cable) Set(ctx context.Context, key string, v []byte, ttl time.Duration
 	if c.lose.Load() {
 		return errors.Join(c.Store.Set(ctx, key, v, ttl), errCut)
 	}
-	return c.write(func() error { return c.Store.Set(ctx, key, v, ttl) })
+	return c.write(func() error {
+		if err := c.full.err(); err != nil {
+			return err
+		}
+		return c.Store.Set(ctx, key, v, ttl)
+	})
 }
 
 func (c *cable) Delete(ctx context.Context, keys ...string) error {

@@ -83,6 +83,9 @@ func (r *remote[V]) bury(ctx context.Context, key string, asOf uint64) error {
 		return errors.Join(err, r.delete(ctx, key))
 	}
 	_, err = lease(ctx, r, OpDelete, func(ctx context.Context) (struct{}, error) { return struct{}{}, r.store.Set(ctx, key, b, graves) })
+	if err != nil && !unreached(err) { // a store that is full refuses the mark
+		return r.delete(ctx, key)
+	}
 	return told(err, r.publish(ctx, backend.Invalidation{Key: key, Head: b[:min(len(b), backend.HeadLen)]}))
 }
 
